@@ -1,0 +1,41 @@
+//! Timeouts (connections.md section 7).
+
+use super::tcp;
+use crate::rows::{ConfigRow, TIMEOUTS};
+use crate::wire::ipv4::PROTOCOL_TCP;
+
+/// Where the TCP timeouts begin: one for each state.
+pub const TCP: usize = 0;
+/// The UDP timeout.
+pub const UDP: usize = 16;
+/// The timeout of a connection before its first state.
+pub const UNSET: usize = 31;
+
+/// Seconds, by index.
+pub const DEFAULT_S: [u32; TIMEOUTS] = {
+    let mut table = [0; TIMEOUTS];
+    table[TCP + tcp::NONE as usize] = 2;
+    table[TCP + tcp::ESTABLISHED as usize] = 900;
+    table[TCP + tcp::SYN_SENT as usize] = 120;
+    table[TCP + tcp::SYN_RECV as usize] = 60;
+    table[TCP + tcp::FIN_WAIT as usize] = 120;
+    table[TCP + tcp::TIME_WAIT as usize] = 120;
+    table[TCP + tcp::CLOSE as usize] = 10;
+    table[TCP + tcp::CLOSE_WAIT as usize] = 60;
+    table[TCP + tcp::LAST_ACK as usize] = 30;
+    table[TCP + tcp::LISTEN as usize] = 120;
+    table[TCP + tcp::SYNACK as usize] = 120;
+    table[UDP] = 300;
+    table[UNSET] = 3;
+    table
+};
+
+/// Which timeout a connection of `protocol` in `state` has.
+pub fn index(protocol: u8, state: u8) -> usize {
+    if protocol == PROTOCOL_TCP { TCP + usize::from(state) } else { UDP }
+}
+
+/// Timeout `index` in jiffies; that of [`UNSET`] where there is none.
+pub fn jiffies(config: &ConfigRow, index: usize) -> u64 {
+    config.timeouts.get(index).unwrap_or(&config.timeouts[UNSET]).load().into()
+}

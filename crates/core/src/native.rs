@@ -1,0 +1,197 @@
+//! The native home: a frame in memory and tables in ordinary collections, for tests and simulation.
+
+use std::boxed::Box;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::vec::Vec;
+
+use core::ops::ControlFlow;
+use core::sync::atomic::Ordering::Relaxed;
+
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::cell::Cell64;
+use crate::conn::timeout;
+use crate::forward::next_hop::{Route, RouteQuery};
+use crate::packet::{HEADER_OFFSET_MAX, Packet};
+use crate::rows::{
+    ABI, ConfigRow, ConnRow, CursorRow, DestRow, FlowEntry, FlowKey, MemberRow, ServiceKey, ServiceRow, Stats,
+};
+use crate::tables::{InsertError, Tables, Walk};
+use crate::verdict::Drop;
+
+/// A frame in memory.
+pub struct Frame<'b> {
+    /// Its bytes.
+    pub bytes: &'b mut [u8],
+    /// What [`Packet::is_for_this_host`] answers.
+    pub for_this_host: bool,
+}
+
+impl Packet for Frame<'_> {
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn header<T>(&mut self, at: usize) -> Option<&mut T>
+    where
+        T: FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned,
+    {
+        if at > HEADER_OFFSET_MAX {
+            return None;
+        }
+        T::mut_from_prefix(self.bytes.get_mut(at..)?).ok().map(|(header, _)| header)
+    }
+
+    fn is_for_this_host(&mut self) -> bool {
+        self.for_this_host
+    }
+}
+
+/// Routes as a test wants them.
+pub type Router = Box<dyn Fn(&RouteQuery) -> Route>;
+
+/// Tables in ordinary collections.
+pub struct NativeTables {
+    /// The configuration row.
+    pub config: ConfigRow,
+    /// The cursor row.
+    pub cursor: CursorRow,
+    /// Index of services.
+    pub service_index: HashMap<ServiceKey, u32>,
+    /// Service rows.
+    pub services: Vec<ServiceRow>,
+    /// Destination rows.
+    pub dests: Vec<DestRow>,
+    /// Members of services.
+    pub members: Vec<MemberRow>,
+    /// Index of flows.
+    pub flows: RefCell<HashMap<FlowKey, FlowEntry>>,
+    /// Connection rows.
+    pub conns: Vec<ConnRow>,
+    /// Free rows that were used before.
+    pub free: RefCell<Vec<u32>>,
+    /// Statistics by destination.
+    pub stats: RefCell<Vec<Stats>>,
+    /// The host's routes.
+    pub router: Router,
+}
+
+impl NativeTables {
+    /// Empty tables with room for this many rows, default timeouts at `hz` jiffies a second, and no route to anywhere.
+    pub fn new(services: usize, dests: usize, members: usize, conns: usize, hz: u32) -> Self {
+        let config = ConfigRow::new_zeroed();
+        config.abi.store(ABI);
+        config.hz.store(hz);
+        config.epoch.store(1);
+        for (cell, seconds) in config.timeouts.iter().zip(timeout::DEFAULT_S) {
+            cell.store(seconds * hz);
+        }
+        Self {
+            config,
+            cursor: CursorRow::new_zeroed(),
+            service_index: HashMap::new(),
+            services: rows(services),
+            dests: rows(dests),
+            members: rows(members),
+            flows: RefCell::default(),
+            conns: rows(conns),
+            free: RefCell::default(),
+            stats: RefCell::new(std::vec![Stats::default(); dests]),
+            router: Box::new(|_| Route::Unreachable(Drop::NoRoute)),
+        }
+    }
+}
+
+fn rows<R: FromZeros>(count: usize) -> Vec<R> {
+    (0..count).map(|_| R::new_zeroed()).collect()
+}
+
+fn row<R>(rows: &[R], id: u32) -> Option<&R> {
+    rows.get(usize::try_from(id).ok()?)
+}
+
+impl Tables for NativeTables {
+    fn config(&self) -> Option<&ConfigRow> {
+        Some(&self.config)
+    }
+
+    fn find_service(&self, key: &ServiceKey) -> Option<u32> {
+        self.service_index.get(key).copied()
+    }
+
+    fn service(&self, id: u32) -> Option<&ServiceRow> {
+        row(&self.services, id)
+    }
+
+    fn dest(&self, id: u32) -> Option<&DestRow> {
+        row(&self.dests, id)
+    }
+
+    fn member(&self, slot: u32) -> Option<&MemberRow> {
+        row(&self.members, slot)
+    }
+
+    fn find_flow(&self, key: &FlowKey) -> Option<FlowEntry> {
+        self.flows.borrow().get(key).copied()
+    }
+
+    fn insert_flow(&self, key: &FlowKey, entry: FlowEntry, replace: bool) -> Result<(), InsertError> {
+        let mut flows = self.flows.borrow_mut();
+        if !replace && flows.contains_key(key) {
+            return Err(InsertError::Exists);
+        }
+        flows.insert(*key, entry);
+        Ok(())
+    }
+
+    fn remove_flow(&self, key: &FlowKey) {
+        self.flows.borrow_mut().remove(key);
+    }
+
+    fn conn(&self, id: u32) -> Option<&ConnRow> {
+        row(&self.conns, id)
+    }
+
+    fn take_conn(&self) -> Option<u32> {
+        if let Some(id) = self.free.borrow_mut().pop() {
+            return Some(id);
+        }
+        let id = self.cursor.conns_used.load();
+        if id >= self.conns.len() as u64 {
+            return None;
+        }
+        self.cursor.conns_used.store(id + 1);
+        Some(id as u32)
+    }
+
+    fn give_conn(&self, id: u32) {
+        self.free.borrow_mut().push(id);
+    }
+
+    fn count(&self, id: u32, delta: &Stats) {
+        if let Some(stats) = self.stats.borrow_mut().get_mut(id as usize) {
+            *stats = stats.plus(*delta);
+        }
+    }
+
+    fn route(&self, query: &RouteQuery) -> Route {
+        (self.router)(query)
+    }
+
+    fn walk<W: Walk<Self>>(&self, steps: u32, walk: &mut W) {
+        for index in 0..steps {
+            if let ControlFlow::Break(()) = walk.step(self, index) {
+                break;
+            }
+        }
+    }
+
+    fn swap(cell: &Cell64, expected: u64, new: u64) -> u64 {
+        cell.atomic().compare_exchange(expected, new, Relaxed, Relaxed).unwrap_or_else(|seen| seen)
+    }
+
+    fn add(cell: &Cell64, delta: u64) {
+        cell.atomic().fetch_add(delta, Relaxed);
+    }
+}

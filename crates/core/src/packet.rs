@@ -1,0 +1,43 @@
+//! What a home (XDP, tc, native) offers to read and write one frame.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::wire::checksum::{self, Change};
+
+/// Highest offset, in bytes from the start of the frame, at which [`Packet::header`] looks.
+///
+/// The verifier accepts only offsets with a known bound. Ethernet (14) + the longest IPv4 header (60) + the longest TCP
+/// header (60) is 134; the next power of two leaves room for tunnels.
+pub const HEADER_OFFSET_MAX: usize = 256;
+
+/// One Ethernet frame, from its destination address to its last byte.
+pub trait Packet {
+    /// Length of the frame in bytes, payload that is not in linear memory included.
+    fn len(&self) -> usize;
+
+    /// True for a frame without bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The header of type `T` at byte `at` of the frame; `None` where the frame ends before it does or `at` is larger than
+    /// [`HEADER_OFFSET_MAX`].
+    fn header<T>(&mut self, at: usize) -> Option<&mut T>
+    where
+        T: FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned;
+
+    /// Whether the link layer addressed this frame to this host (and not to its neighbour or to a group).
+    ///
+    /// IPVS sees only what IP input accepted, hence never such frames; our hooks come earlier and have to ask.
+    fn is_for_this_host(&mut self) -> bool;
+
+    /// Adjusts the transport checksum at byte `at` for `change`. The bytes that changed may be written before or after.
+    ///
+    /// The default is the incremental update of RFC 1624. The tc home overrides it: there the checksum may be *partial*
+    /// (pseudo-header sum only, the rest left to the device), where ports must not be added in; only the kernel knows.
+    fn replace_checksum(&mut self, at: usize, change: &Change) -> Option<()> {
+        let field = self.header::<checksum::Field>(at)?;
+        checksum::apply(field, change);
+        Some(())
+    }
+}

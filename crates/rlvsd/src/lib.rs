@@ -1,0 +1,3 @@
+//! The director's daemon.
+pub mod loader;
+pub mod maps;

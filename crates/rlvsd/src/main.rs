@@ -1,0 +1,2 @@
+//! `rlvsd`.
+fn main() {}
