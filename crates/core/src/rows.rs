@@ -254,11 +254,11 @@ pub struct DestRow {
     /// Tunnel parameters, as in IPVS's netlink messages; kept for listings.
     pub tunnel_port: u16,
     /// See [`Self::tunnel_port`].
-    pub tunnel_type: u8,
+    pub tunnel_flags: u16,
     /// See [`Self::tunnel_port`].
-    pub tunnel_flags: u8,
+    pub tunnel_type: u8,
     /// Always 0.
-    pub reserved: u32,
+    pub reserved: [u8; 3],
     /// Statistics at the last `--zero`.
     pub zero_base: Stats,
 }
@@ -345,7 +345,8 @@ const _: () = assert!(size_of::<ConnRow>() == 128);
 const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<ServiceKey>() == 24);
 // Rows of a memory-mapped array must not straddle its 8-byte elements.
-const _: () = assert!(size_of::<ServiceRow>() % 8 == 0 && size_of::<DestRow>() % 8 == 0 && size_of::<ConfigRow>() % 8 == 0);
+const _: () =
+    assert!(size_of::<ServiceRow>() % 8 == 0 && size_of::<DestRow>() % 8 == 0 && size_of::<ConfigRow>() % 8 == 0);
 
 /// The fields of a connection that never change while it lives, read or written at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

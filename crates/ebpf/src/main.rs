@@ -26,6 +26,11 @@ use maps::{Maps, tc, xdp};
 /// The director on tc ingress.
 #[classifier]
 pub fn rlvs_tc(ctx: TcContext) -> i32 {
+    // The device took the tag off: the frame belongs to a VLAN interface, where it will be seen again.
+    // SAFETY: a field of the context. JUSTIFICATION: contexts are raw pointers.
+    if unsafe { (*ctx.skb.skb).vlan_present } != 0 {
+        return TC_ACT_UNSPEC;
+    }
     let tables = Maps::<tc::Host>::new(ctx.skb.skb.cast());
     let mut frame = TcFrame::new(&ctx);
     let verdict = direct(&mut frame, &tables, now());

@@ -4,7 +4,7 @@ use core::{cell::Cell, ffi::c_void, intrinsics, marker::PhantomData, ops::Contro
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_NOEXIST, bpf_fib_lookup as FibParams},
-    helpers::generated::{bpf_fib_lookup, bpf_loop},
+    helpers::generated::bpf_fib_lookup,
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf, Stack},
 };
@@ -197,7 +197,7 @@ impl<H: Host> Tables for Maps<H> {
         // SAFETY: the callback gets back the pointer to `loop_ctx`, which outlives the call. JUSTIFICATION: `bpf_loop` is
         // the one loop whose length the verifier need not know, and a foreign function.
         unsafe {
-            bpf_loop(steps, step::<H, W> as *mut c_void, (&raw mut loop_ctx).cast(), 0);
+            bpf_loop(steps.into(), step::<H, W>, (&raw mut loop_ctx).cast(), 0);
         }
     }
 
@@ -222,6 +222,19 @@ impl<H: Host> Tables for Maps<H> {
             intrinsics::atomic_xadd::<u64, u64, { intrinsics::AtomicOrdering::Relaxed }>(cell.as_ptr(), delta);
         }
     }
+}
+
+/// A callback of [`bpf_loop`].
+type Callback = extern "C" fn(u32, *mut c_void) -> i64;
+
+/// The helper, with a 64-bit count. The kernel declares 32 bits but, where it inlines the helper, compares all 64 of the
+/// register with its limit, and rustc leaves the upper half of a 32-bit argument as it happens to be.
+#[inline(always)]
+unsafe fn bpf_loop(steps: u64, callback: Callback, ctx: *mut c_void, flags: u64) -> i64 {
+    const HELPER: usize = 181;
+    type Helper = unsafe extern "C" fn(u64, Callback, *mut c_void, u64) -> i64;
+    // SAFETY: a call to a helper is a call to its number. JUSTIFICATION: aya's binding declares the 32-bit count.
+    unsafe { core::mem::transmute::<usize, Helper>(HELPER)(steps, callback, ctx, flags) }
 }
 
 struct LoopCtx<'w, H, W> {

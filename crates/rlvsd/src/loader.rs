@@ -1,15 +1,12 @@
 //! Loads the data plane: the object that is part of this program, its maps pinned so that they outlive the daemon.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use aya::{
-    Ebpf, EbpfLoader, TestRun,
+    Ebpf, EbpfLoader,
     maps::{HashMap, MapData, PerCpuArray, RingBuf, Stack},
-    programs::{SchedClassifier, TestRunOptions, Xdp},
+    programs::{SchedClassifier, Xdp},
 };
 use rlvs_core::rows::{ABI, ConfigRow, ConnRow, CursorRow, DestRow, MemberRow, ServiceRow};
 
@@ -66,28 +63,41 @@ impl Sizes {
     const INTERFACES: u32 = 4096;
 }
 
+/// Key of a service to its row.
+pub type ServiceIndexMap = HashMap<MapData, [u8; 24], u32>;
+/// Flow to connection.
+pub type FlowMap = HashMap<MapData, [u8; 40], [u8; 8]>;
+/// Free connection rows that were used before.
+pub type FreeConnMap = Stack<MapData, u32>;
+/// Statistics by destination and CPU: conns, in packets, in bytes, out packets, out bytes.
+pub type StatsMap = PerCpuArray<MapData, [u64; 5]>;
+
 /// The maps of a loaded data plane.
 pub struct Maps {
     /// The configuration.
     pub config: SharedArray<ConfigRow>,
     /// The cursor.
     pub cursor: SharedArray<CursorRow>,
-    /// Key of a service to its row.
-    pub service_index: HashMap<MapData, [u8; 24], u32>,
+    /// See [`ServiceIndexMap`].
+    pub service_index: ServiceIndexMap,
     /// Service rows.
     pub services: SharedArray<ServiceRow>,
     /// Destination rows.
     pub dests: SharedArray<DestRow>,
     /// Member lists.
     pub members: SharedArray<MemberRow>,
-    /// Flow to connection.
-    pub flows: HashMap<MapData, [u8; 40], [u8; 8]>,
+    /// See [`FlowMap`].
+    pub flows: FlowMap,
     /// Connection rows.
     pub conns: SharedArray<ConnRow>,
-    /// Free connection rows that were used before.
-    pub free_conns: Stack<MapData, u32>,
-    /// Statistics by destination and CPU: conns, in packets, in bytes, out packets, out bytes.
-    pub stats: PerCpuArray<MapData, [u64; 5]>,
+    /// See [`FreeConnMap`].
+    pub free_conns: FreeConnMap,
+    /// See [`StatsMap`].
+    pub stats: StatsMap,
+}
+
+/// The maps that other parts of the daemon use.
+pub struct SideMaps {
     /// Counters by verdict and CPU.
     pub verdicts: PerCpuArray<MapData, u64>,
     /// Link-layer addresses by interface index.
@@ -100,8 +110,10 @@ pub struct Maps {
 pub struct DataPlane {
     /// Programs.
     pub programs: Ebpf,
-    /// Maps.
+    /// The tables.
     pub maps: Maps,
+    /// The other maps.
+    pub side: SideMaps,
 }
 
 /// Where the pins of the data plane of one network namespace stand.
@@ -134,12 +146,12 @@ pub fn load(pins: Option<&Path>, sizes: Sizes) -> Result<DataPlane> {
         }
     }
     let mut programs = loader.load(OBJECT).context("loading the eBPF object")?;
-    let maps = Maps::take(&mut programs).context("opening the maps")?;
+    let (maps, side) = take_maps(&mut programs).context("opening the maps")?;
     check_version(&maps)?;
     tc(&mut programs)?.load().context("loading the tc program")?;
     xdp(&mut programs, XDP_PROGRAM)?.load().context("loading the XDP program")?;
     xdp(&mut programs, CLOCK_PROGRAM)?.load().context("loading the clock program")?;
-    Ok(DataPlane { programs, maps })
+    Ok(DataPlane { programs, maps, side })
 }
 
 /// The tc program.
@@ -163,71 +175,24 @@ fn check_version(maps: &Maps) -> Result<()> {
     Ok(())
 }
 
-impl Maps {
-    fn take(object: &mut Ebpf) -> Result<Self> {
-        let mut take = |name: &str| object.take_map(name).with_context(|| format!("no map {name} in the object"));
-        Ok(Self {
-            config: SharedArray::new(take("CONFIG")?).context("CONFIG")?,
-            cursor: SharedArray::new(take("CURSOR")?).context("CURSOR")?,
-            service_index: take("SERVICE_INDEX")?.try_into()?,
-            services: SharedArray::new(take("SERVICES")?).context("SERVICES")?,
-            dests: SharedArray::new(take("DESTS")?).context("DESTS")?,
-            members: SharedArray::new(take("MEMBERS")?).context("MEMBERS")?,
-            flows: take("FLOWS")?.try_into()?,
-            conns: SharedArray::new(take("CONNS")?).context("CONNS")?,
-            free_conns: take("FREE_CONNS")?.try_into()?,
-            stats: take("STATS")?.try_into()?,
-            verdicts: take("VERDICTS")?.try_into()?,
-            interfaces: take("INTERFACES")?.try_into()?,
-            neighbours: take("NEIGHBOURS")?.try_into()?,
-        })
-    }
-}
-
-/// The kernel's clocks, read at one moment.
-#[derive(Clone, Copy, Debug)]
-pub struct Clocks {
-    /// Jiffies.
-    pub jiffies: u64,
-    /// CLOCK_MONOTONIC in nanoseconds.
-    pub monotonic_ns: u64,
-}
-
-impl Clocks {
-    /// Reads them.
-    ///
-    /// # Errors
-    /// Where the kernel refuses to run the program.
-    pub fn read(program: &Xdp) -> io::Result<Self> {
-        // The shortest frame that BPF_PROG_TEST_RUN takes is an Ethernet header; a minimal frame is as good.
-        let frame = [0u8; 64];
-        let mut answer = [0u8; 64];
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(&frame);
-        options.data_out = Some(&mut answer);
-        program.test_run(options).map_err(io::Error::other)?;
-        let word = |at: usize| -> u64 {
-            answer[at..].first_chunk().map_or(0, |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes))
-        };
-        Ok(Self { jiffies: word(0), monotonic_ns: word(8) })
-    }
-
-    /// Jiffies per second of the running kernel.
-    ///
-    /// Jiffies begin five minutes before their 32-bit overflow and tick with CLOCK_MONOTONIC; of the values that a kernel
-    /// can be built with, one fits.
-    ///
-    /// # Errors
-    /// The ratio, where none does.
-    pub fn hz(&self) -> Result<u32, f64> {
-        let seconds = self.monotonic_ns as f64 / 1e9;
-        let ratio = |hz: u32| {
-            let begin = (1u64 << 32) - 300 * u64::from(hz);
-            self.jiffies.wrapping_sub(begin) as f64 / seconds
-        };
-        [100, 250, 300, 1000]
-            .into_iter()
-            .find(|hz| (ratio(*hz) / f64::from(*hz) - 1.0).abs() < 0.05)
-            .ok_or_else(|| ratio(1000))
-    }
+fn take_maps(object: &mut Ebpf) -> Result<(Maps, SideMaps)> {
+    let mut take = |name: &str| object.take_map(name).with_context(|| format!("no map {name} in the object"));
+    let maps = Maps {
+        config: SharedArray::new(take("CONFIG")?).context("CONFIG")?,
+        cursor: SharedArray::new(take("CURSOR")?).context("CURSOR")?,
+        service_index: take("SERVICE_INDEX")?.try_into()?,
+        services: SharedArray::new(take("SERVICES")?).context("SERVICES")?,
+        dests: SharedArray::new(take("DESTS")?).context("DESTS")?,
+        members: SharedArray::new(take("MEMBERS")?).context("MEMBERS")?,
+        flows: take("FLOWS")?.try_into()?,
+        conns: SharedArray::new(take("CONNS")?).context("CONNS")?,
+        free_conns: take("FREE_CONNS")?.try_into()?,
+        stats: take("STATS")?.try_into()?,
+    };
+    let side = SideMaps {
+        verdicts: take("VERDICTS")?.try_into()?,
+        interfaces: take("INTERFACES")?.try_into()?,
+        neighbours: take("NEIGHBOURS")?.try_into()?,
+    };
+    Ok((maps, side))
 }

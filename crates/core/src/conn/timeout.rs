@@ -6,6 +6,10 @@ use crate::wire::ipv4::PROTOCOL_TCP;
 
 /// Where the TCP timeouts begin: one for each state.
 pub const TCP: usize = 0;
+/// The timeout of established TCP connections.
+pub const TCP_ESTABLISHED: usize = TCP + tcp::ESTABLISHED as usize;
+/// The timeout of TCP connections that the real server closed.
+pub const TCP_FIN_WAIT: usize = TCP + tcp::FIN_WAIT as usize;
 /// The UDP timeout.
 pub const UDP: usize = 16;
 /// The timeout of a connection before its first state.

@@ -2,10 +2,10 @@
 //!
 //! State: how many list elements lie before the place to go on from; 0 at the start, i + 1 after element i was picked.
 
-use core::ops::ControlFlow;
 use super::{Pick, eligible, member};
 use crate::rows::Span;
 use crate::tables::{Tables, Walk};
+use core::ops::ControlFlow;
 
 /// Picks the first eligible destination after the one picked last, wrapping round once.
 pub fn pick<T: Tables>(tables: &T, span: Span, state: u64) -> Pick {

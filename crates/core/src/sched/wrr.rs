@@ -7,10 +7,10 @@
 //! State: position (high half; 0 is the head, i + 1 element i) and current weight. Config: highest step (high half) and
 //! step width, from [`configure`].
 
-use core::ops::ControlFlow;
 use super::{Pick, eligible, member};
 use crate::rows::Span;
 use crate::tables::{Tables, Walk};
+use core::ops::ControlFlow;
 
 fn pack(high: u32, low: u32) -> u64 {
     (u64::from(high) << 32) | u64::from(low)

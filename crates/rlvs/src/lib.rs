@@ -1,0 +1,10 @@
+//! rlvs for people: the labs, and the commands around the director's daemon.
+//!
+//! [`lab`] builds whole clusters out of network namespaces; the binary runs them, the test-suite reuses their parts.
+//! [`unload`] takes a director's forwarding away.
+
+#![forbid(unsafe_code)]
+
+pub mod lab;
+mod talk;
+pub mod unload;

@@ -1,0 +1,187 @@
+//! The daemon's life: take the sockets, load or take over the data plane, attach, serve, and leave it forwarding.
+
+use std::{cell::RefCell, io, rc::Rc, time::Duration, time::Instant};
+
+use anyhow::{Context, Result, bail};
+use aya::maps::{HashMap, MapData};
+use rustix::process::getuid;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::{LocalSet, spawn_local},
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{
+    attach::{self, Attachments, Choice, TcStyle},
+    bpffs,
+    clock::Clock,
+    counters::Counters,
+    expire,
+    loader::{self, CLOCK_PROGRAM, DataPlane, Sizes},
+    network::{Event, Interface, Network},
+    owner::{Owner, estimator},
+    server::{Served, Sockets},
+    shared::SharedTables,
+};
+
+/// What the operator asked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which hook.
+    pub hook: Choice,
+    /// How tc programs are attached.
+    pub tc_style: TcStyle,
+    /// Interfaces by name; empty for all Ethernet interfaces, those that come later included.
+    pub interfaces: Vec<String>,
+    /// Sizes of the tables, where they are made anew.
+    pub sizes: Sizes,
+}
+
+impl Options {
+    fn wants(&self, interface: &Interface) -> bool {
+        self.interfaces.is_empty() || self.interfaces.contains(&interface.name)
+    }
+}
+
+/// Runs until SIGTERM or SIGINT. Forwarding goes on afterwards.
+///
+/// # Errors
+/// What kept the daemon from serving, for people.
+pub fn run(options: Options) -> Result<()> {
+    if !getuid().is_root() {
+        bail!("rlvsd must run as root: loading eBPF programs needs CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN");
+    }
+    let sockets = match Sockets::take() {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            bail!("another rlvsd serves this network namespace already")
+        }
+        sockets => sockets.context("taking the control sockets")?,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, serve(options, sockets))
+}
+
+async fn serve(options: Options, sockets: Sockets) -> Result<()> {
+    // Before READY, so that no signal after it ends the process the hard way.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+
+    let root = bpffs::root(true)?;
+    let DataPlane { mut programs, maps, side } = loader::load(Some(&root), options.sizes)?;
+    let clock = Clock::new(loader::xdp(&mut programs, CLOCK_PROGRAM)?)?;
+    let network = Network::connect().context("connecting to the kernel's routing tables")?;
+    let served = Rc::new(Served {
+        owner: RefCell::new(Owner::new(SharedTables::new(maps), clock)),
+        attachments: RefCell::new(Attachments::new(programs, &root, options.hook, options.tc_style)?),
+        counters: Counters(side.verdicts),
+        since: Instant::now(),
+    });
+
+    let mut watcher = Watcher { options, served: Rc::clone(&served), interface_map: side.interfaces };
+    let interfaces = network.interfaces().await.context("listing interfaces")?;
+    watcher.attach_all(&interfaces)?;
+    let resolver = network.resolver();
+    spawn_local(watcher.watch(network));
+    spawn_local(async move {
+        if let Err(error) = resolver.run(side.neighbours).await {
+            tracing::error!("neighbours are no longer resolved: {error}");
+        }
+    });
+    spawn_local(every(Duration::from_millis(expire::INTERVAL_MS), Rc::clone(&served), Owner::sweep));
+    spawn_local(every(Duration::from_secs(estimator::INTERVAL_S), Rc::clone(&served), Owner::estimate));
+    sockets.serve(&served).context("serving the control sockets")?;
+
+    tracing::info!("ready");
+    // Only a service manager listens; without one this does nothing.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping; forwarding goes on until `rlvs unload`");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    Ok(())
+}
+
+/// Calls `action` of the owner once every `period`.
+async fn every(period: Duration, served: Rc<Served>, action: fn(&mut Owner)) {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        action(&mut served.owner.borrow_mut());
+    }
+}
+
+/// Follows what the kernel tells of interfaces, routes and neighbours.
+struct Watcher {
+    options: Options,
+    served: Rc<Served>,
+    interface_map: HashMap<MapData, u32, [u8; 8]>,
+}
+
+impl Watcher {
+    /// Attaches to the wanted interfaces.
+    fn attach_all(&mut self, interfaces: &[Interface]) -> Result<()> {
+        for name in &self.options.interfaces {
+            if !interfaces.iter().any(|interface| interface.name == *name) {
+                bail!("there is no Ethernet interface {name} in this network namespace");
+            }
+        }
+        let wanted: Vec<_> = interfaces.iter().filter(|interface| self.options.wants(interface)).collect();
+        for interface in wanted {
+            self.arrived(interface)?;
+        }
+        Ok(())
+    }
+
+    async fn watch(mut self, mut network: Network) {
+        while let Some(event) = network.next().await {
+            match event {
+                Event::Interface(interface) if self.options.wants(&interface) => {
+                    if let Err(error) = self.arrived(&interface) {
+                        tracing::error!("{error:#}");
+                    }
+                    self.served.owner.borrow().bump_epoch();
+                }
+                Event::Interface(_) => {}
+                Event::InterfaceGone(index) => {
+                    self.served.attachments.borrow_mut().forget(index);
+                    let _ = self.interface_map.remove(&index);
+                    self.served.owner.borrow().bump_epoch();
+                }
+                Event::NextHops => self.served.owner.borrow().bump_epoch(),
+            }
+        }
+        tracing::error!("the kernel no longer tells of route changes; next hops are looked up again by age only");
+    }
+
+    fn arrived(&mut self, interface: &Interface) -> Result<()> {
+        let [a, b, c, d, e, f] = interface.address;
+        self.interface_map.insert(interface.index, [a, b, c, d, e, f, 0, 0], 0)?;
+        self.served.attachments.borrow_mut().attach(interface)
+    }
+}
+
+/// Takes the data plane away from this thread's network namespace: programs, maps, pins. Returns whether there was one.
+///
+/// # Errors
+/// Where a daemon still runs, or something cannot be removed.
+pub fn unload() -> Result<bool> {
+    if !getuid().is_root() {
+        bail!("rlvs unload must run as root");
+    }
+    let _held = match Sockets::take() {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => bail!("rlvsd still runs here: stop it first"),
+        sockets => sockets.context("taking the control sockets")?,
+    };
+    let Ok(root) = bpffs::root(false) else { return Ok(false) };
+    if !root.exists() {
+        return Ok(false);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let interfaces = runtime.block_on(async { Network::connect()?.interfaces().await })?;
+    attach::detach_clsact(&interfaces);
+    bpffs::remove(&root).with_context(|| format!("removing {}", root.display()))?;
+    Ok(true)
+}

@@ -1,0 +1,66 @@
+//! Ends connections whose time is over: the only place that removes rows.
+//!
+//! The data plane treats an expired row as absent from the first moment; what happens here is tidying up: the index entries
+//! go, the destination's counters are settled, and after a grace period the row can be used again.
+
+use rlvs_core::{
+    conn::{self, GRACE_MS, Life, flags},
+    rows::{Counts, dest_flags},
+    tables::Tables,
+};
+
+use crate::shared::SharedTables;
+
+/// How often to look, in milliseconds: ActiveConn and InActConn are late by at most this.
+pub const INTERVAL_MS: u64 = 500;
+/// How long a removed destination without connections is kept, so that adding it again continues its counters, in seconds
+/// (connections.md section 10).
+const TRASH_S: u64 = 120;
+
+/// What a sweep saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Connections that live on.
+    pub live: u64,
+    /// Connections ended by this sweep.
+    pub expired: u64,
+}
+
+/// Looks at every row once. `now` and `hz` are jiffies and jiffies per second.
+pub fn sweep(tables: &SharedTables, now: u64, hz: u64) -> Swept {
+    let mut swept = Swept::default();
+    let grace = (GRACE_MS * hz).div_ceil(1000) as u32;
+    for id in 0..tables.conns_used() {
+        let Some(row) = tables.conn(id) else { break };
+        let word = row.life.load();
+        let life = Life::unpack(word);
+        if life.is_current(now) {
+            swept.live += 1;
+        } else if life.is_live() {
+            swept.expired += u64::from(conn::retire(tables, id, row, word, now));
+        } else if life.flags & flags::RETIRED != 0 && (now as u32).wrapping_sub(row.retired_at.load()) >= grace {
+            // In this order, a daemon that dies in between loses one row and never gives one out twice.
+            row.life.store(0);
+            tables.give_conn(id);
+        }
+    }
+    swept
+}
+
+/// Marks removed destinations that have lost their last connection and names those that have been so for long enough.
+pub fn sweep_trash(tables: &mut SharedTables, trash: impl Iterator<Item = u32>, now: u64, hz: u64) -> Vec<u32> {
+    let mut over = Vec::new();
+    for id in trash {
+        let Some(dest) = tables.dests.get(id) else { continue };
+        let idle = Counts::unpack(dest.counts.load()) == Counts::default();
+        let since = dest.idle_since;
+        debug_assert_eq!(dest.flags.load() & dest_flags::AVAILABLE, 0);
+        match (idle, since) {
+            (true, 0) => _ = tables.dests.update(id, |dest| dest.idle_since = now),
+            (true, since) if now >= since + TRASH_S * hz => over.push(id),
+            (false, since) if since != 0 => _ = tables.dests.update(id, |dest| dest.idle_since = 0),
+            _ => {}
+        }
+    }
+    over
+}

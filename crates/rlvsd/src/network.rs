@@ -1,0 +1,213 @@
+//! The kernel's links, routes and neighbours: read, watched, and asked to resolve.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, Ipv4Addr},
+    time::{Duration, Instant},
+};
+
+use aya::maps::{MapData, RingBuf};
+use futures_util::{StreamExt, TryStreamExt};
+use rlvs_core::wire::ethernet::Mac;
+use rtnetlink::{
+    Handle, MulticastGroup, new_multicast_connection,
+    packet_core::{NetlinkMessage, NetlinkPayload},
+    packet_route::{
+        RouteNetlinkMessage,
+        link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
+        neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
+    },
+    sys::SocketAddr,
+};
+
+use crate::watch::watch;
+
+/// How often the kernel is asked about the same neighbour at most. Its own retransmission timer is one second.
+const ASK_INTERVAL: Duration = Duration::from_secs(1);
+/// How many neighbours are remembered as asked for before the list is tidied.
+const ASKED_MAX: usize = 4096;
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its link-layer address.
+    pub address: Mac,
+    /// Its kind, if it is virtual: `veth`, `bridge`, ..
+    pub kind: Option<String>,
+}
+
+impl Interface {
+    /// The Ethernet interface of a message; `None` for others and for loopback.
+    fn of(message: &LinkMessage) -> Option<Self> {
+        let header = &message.header;
+        if header.link_layer_type != LinkLayerType::Ether || header.flags.contains(LinkFlags::Loopback) {
+            return None;
+        }
+        let mut interface = Self { index: header.index, name: String::new(), address: Mac::default(), kind: None };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => interface.name.clone_from(name),
+                LinkAttribute::Address(bytes) => interface.address = *bytes.first_chunk()?,
+                LinkAttribute::LinkInfo(infos) => {
+                    interface.kind = infos.iter().find_map(|info| match info {
+                        LinkInfo::Kind(kind) => Some(kind.to_string()),
+                        _ => None,
+                    });
+                }
+                _ => {}
+            }
+        }
+        Some(interface)
+    }
+}
+
+/// Something changed in the kernel's tables.
+#[derive(Debug)]
+pub enum Event {
+    /// An interface is there, new or changed.
+    Interface(Interface),
+    /// An interface is gone.
+    InterfaceGone(u32),
+    /// Routes or known neighbours changed: cached next hops may be wrong.
+    NextHops,
+}
+
+/// A connection to the kernel's tables.
+pub struct Network {
+    handle: Handle,
+    messages: futures_channel::mpsc::UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
+    /// Addresses of neighbours that were known.
+    known: HashMap<(u32, IpAddr), Vec<u8>>,
+}
+
+impl Network {
+    /// Connects, and begins to watch.
+    ///
+    /// # Errors
+    /// Where the kernel refuses a netlink socket.
+    pub fn connect() -> io::Result<Self> {
+        let groups =
+            [MulticastGroup::Link, MulticastGroup::Neigh, MulticastGroup::Ipv4Route, MulticastGroup::Ipv4Ifaddr];
+        let (connection, handle, messages) = new_multicast_connection(&groups)?;
+        tokio::spawn(connection);
+        Ok(Self { handle, messages, known: HashMap::new() })
+    }
+
+    /// A handle that can be used while [`Self::next`] waits.
+    pub fn resolver(&self) -> Resolver {
+        Resolver { handle: self.handle.clone(), asked: HashMap::new() }
+    }
+
+    /// The Ethernet interfaces.
+    ///
+    /// # Errors
+    /// Where the kernel does not answer.
+    pub async fn interfaces(&self) -> io::Result<Vec<Interface>> {
+        let links: Vec<LinkMessage> =
+            self.handle.link().get().execute().try_collect().await.map_err(io::Error::other)?;
+        Ok(links.iter().filter_map(Interface::of).collect())
+    }
+
+    /// Waits for the next change that matters. `None` when the kernel closed the connection.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            let (message, _) = self.messages.next().await?;
+            let NetlinkPayload::InnerMessage(message) = message.payload else { continue };
+            let event = match message {
+                RouteNetlinkMessage::NewLink(link) => Interface::of(&link).map(Event::Interface),
+                RouteNetlinkMessage::DelLink(link) => Some(Event::InterfaceGone(link.header.index)),
+                RouteNetlinkMessage::NewRoute(_)
+                | RouteNetlinkMessage::DelRoute(_)
+                | RouteNetlinkMessage::NewAddress(_)
+                | RouteNetlinkMessage::DelAddress(_) => Some(Event::NextHops),
+                RouteNetlinkMessage::NewNeighbour(neighbour) => self.neighbour_changed(&neighbour, false),
+                RouteNetlinkMessage::DelNeighbour(neighbour) => self.neighbour_changed(&neighbour, true),
+                _ => None,
+            };
+            if event.is_some() {
+                return event;
+            }
+        }
+    }
+
+    /// A neighbour that changes its address or loses it makes cached next hops wrong; one that is new does not, and neither
+    /// does the kernel's verifying that an address is still right, which it does all the time.
+    fn neighbour_changed(&mut self, message: &NeighbourMessage, gone: bool) -> Option<Event> {
+        let mut ip = None;
+        let mut address = None;
+        for attribute in &message.attributes {
+            match attribute {
+                NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => ip = Some(IpAddr::V4(*v4)),
+                NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => ip = Some(IpAddr::V6(*v6)),
+                NeighbourAttribute::LinkLayerAddress(bytes) => address = Some(bytes.clone()),
+                _ => {}
+            }
+        }
+        let key = (message.header.ifindex, ip?);
+        let lost = gone || matches!(message.header.state, NeighbourState::Failed | NeighbourState::Incomplete);
+        let changed = match address.filter(|_| !lost) {
+            Some(address) => self.known.insert(key, address.clone()).is_some_and(|old| old != address),
+            None => self.known.remove(&key).is_some(),
+        };
+        changed.then_some(Event::NextHops)
+    }
+}
+
+/// Asks the kernel to find out, or to keep verifying, neighbours that the data plane uses.
+pub struct Resolver {
+    handle: Handle,
+    asked: HashMap<(u32, IpAddr), Instant>,
+}
+
+impl Resolver {
+    /// Serves the data plane's questions until the ring cannot be read any more.
+    ///
+    /// # Errors
+    /// That of the ring.
+    pub async fn run(mut self, ring: RingBuf<MapData>) -> io::Result<()> {
+        let mut ring = watch(ring)?;
+        loop {
+            let mut ready = ring.readable_mut().await?;
+            let mut questions = Vec::new();
+            while let Some(record) = ready.get_inner_mut().next() {
+                questions.extend(question(&record));
+            }
+            ready.clear_ready();
+            for (interface, ip) in questions {
+                self.ask(interface, ip).await;
+            }
+        }
+    }
+
+    async fn ask(&mut self, interface: u32, ip: IpAddr) {
+        let now = Instant::now();
+        if self.asked.len() >= ASKED_MAX {
+            self.asked.retain(|_, when| now.duration_since(*when) < ASK_INTERVAL);
+        }
+        if self.asked.get(&(interface, ip)).is_some_and(|when| now.duration_since(*when) < ASK_INTERVAL) {
+            return;
+        }
+        self.asked.insert((interface, ip), now);
+        // "In use": the kernel sends its question if it does not know or is no longer sure, as if it had a packet to send.
+        let mut request = self.handle.neighbours().add(interface, ip).replace();
+        let header = &mut request.message_mut().header;
+        header.state = NeighbourState::None;
+        header.flags = NeighbourFlags::Use;
+        if let Err(error) = request.execute().await {
+            tracing::warn!("asking for neighbour {ip} on interface {interface}: {error}");
+        }
+    }
+}
+
+/// What the data plane wrote: interface, family, address.
+fn question(record: &[u8]) -> Option<(u32, IpAddr)> {
+    let (interface, rest) = record.split_first_chunk::<4>()?;
+    let (_family, address) = rest.split_first_chunk::<4>()?;
+    let v4: [u8; 4] = *address.first_chunk()?;
+    Some((u32::from_ne_bytes(*interface), IpAddr::V4(Ipv4Addr::from(v4))))
+}
