@@ -44,16 +44,20 @@ const NO_INTERFACE: i32 = 2;
 /// Exit status if standard output is gone: what a shell shows for a program that SIGPIPE ends.
 const PIPE_BROKEN: i32 = 128 + 13;
 
-/// Runs the program with these words (without its own name), and returns its exit status.
-pub fn run<'a>(words: &[String], streams: Streams<'a>, system: &'a mut dyn System) -> i32 {
-    try_run(words, streams, system).unwrap_or_else(|error| match error.kind() {
+/// What the program is called if nobody says.
+const PROGRAM: &str = "ipvsadm";
+
+/// Runs the program with these words, the first of which is its name as typed, and returns its exit status.
+pub fn run<'a>(argv: &'a [String], streams: Streams<'a>, system: &'a mut dyn System) -> i32 {
+    try_run(argv, streams, system).unwrap_or_else(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => PIPE_BROKEN,
         _ => session::LISTING_FAILED,
     })
 }
 
 /// The control interface opens before the words are judged, as in the original (ipvsadm.md §1).
-fn try_run<'a>(words: &[String], streams: Streams<'a>, system: &'a mut dyn System) -> io::Result<i32> {
+fn try_run<'a>(argv: &'a [String], streams: Streams<'a>, system: &'a mut dyn System) -> io::Result<i32> {
+    let (program, words) = argv.split_first().map_or((PROGRAM, argv), |(program, words)| (program.as_str(), words));
     let line = words::read(words);
     let backend = match line.backend.as_deref().map(str::parse::<Backend>).transpose() {
         Ok(backend) => backend,
@@ -73,7 +77,7 @@ fn try_run<'a>(words: &[String], streams: Streams<'a>, system: &'a mut dyn Syste
     if info.version < VERSION_MIN {
         warn_of_version(streams.errors, info.version)?;
     }
-    let mut session = session::Session { client, info, streams, system };
+    let mut session = session::Session { program, client, info, streams, system };
     let outcome = session.run(&line, false)?;
     session.streams.output.flush()?;
     Ok(outcome.exit())

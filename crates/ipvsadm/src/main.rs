@@ -10,7 +10,7 @@ use rlvs_ipvsadm::{Streams, ThisSystem};
 const BACKEND_VARIABLE: &str = "RLVS_BACKEND";
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let argv: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let mut errors = std::io::stderr();
     let backend = match std::env::var(BACKEND_VARIABLE).as_deref().unwrap_or("auto").parse::<Backend>() {
         Ok(backend) => backend,
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         output: &mut BufWriter::new(std::io::stdout().lock()),
         errors: &mut errors,
     };
-    let exit = rlvs_ipvsadm::run(&words, streams, &mut ThisSystem::new(backend));
+    let exit = rlvs_ipvsadm::run(&argv, streams, &mut ThisSystem::new(backend));
     // Every exit status of the program fits.
     ExitCode::from(u8::try_from(exit).unwrap_or(u8::MAX))
 }

@@ -1,4 +1,4 @@
-//! Why the program refuses a command line. The message of a refusal is its text on standard error.
+//! Why the program refuses a command line, and what it says then.
 
 use crate::flags::{CommandName, OptionName};
 use crate::words::Problem;
@@ -11,8 +11,8 @@ pub const FAILED: i32 = 255;
 /// A command line that is not carried out (ipvsadm.md §3, §4).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// No command stands first.
-    #[error("Try `ipvsadm -h' or 'ipvsadm --help' for more information.")]
+    /// No command stands first. The message, which names the program, is [`Refusal::message`].
+    #[error("no command stands first")]
     Hint,
     /// The words do not parse.
     #[error("{word}: {problem}")]
@@ -168,6 +168,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// The message on standard error of a program called by this name.
+    pub fn message(&self, program: &str) -> String {
+        match self {
+            Refusal::Hint => format!("Try `{program} -h' or '{program} --help' for more information."),
+            other => other.to_string(),
+        }
+    }
+
     /// The program's exit status.
     pub fn exit(&self) -> i32 {
         match self {

@@ -29,6 +29,8 @@ pub struct Streams<'a> {
 
 /// An open control interface, and the streams to talk to people.
 pub struct Session<'a> {
+    /// The name the program was called by, which some messages show.
+    pub program: &'a str,
     /// The control interface.
     pub client: Client,
     /// What it said about itself.
@@ -69,14 +71,14 @@ impl Session<'_> {
             Ok(command) => return self.perform(&command),
             Err(refusal) => refusal,
         };
-        writeln!(self.streams.errors, "{refusal}")?;
+        writeln!(self.streams.errors, "{}", refusal.message(self.program))?;
         Ok(Outcome::Ended(refusal.exit()))
     }
 
     fn perform(&mut self, command: &Command) -> io::Result<Outcome> {
         let (name, result) = match command {
             Command::Help => {
-                usage::write(self.streams.output)?;
+                usage::write(self.streams.output, self.program)?;
                 return Ok(Outcome::Ended(DONE));
             }
             Command::Version => {

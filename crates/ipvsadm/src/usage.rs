@@ -7,23 +7,22 @@ use crate::flags::{self, Flag, Help, Section};
 /// The line `-v` prints, and `-h` begins with.
 pub const VERSION: &str = "ipvsadm v1.31 2019/12/24 (compiled with popt and IPVS v1.2.1)";
 
-/// The forms of a command line.
-const FORMS: &str = "\
-Usage:
-  ipvsadm -A|E virtual-service [-s scheduler] [-p [timeout]] [-M netmask] [--pe persistence_engine] [-b sched-flags]
-  ipvsadm -D virtual-service
-  ipvsadm -C
-  ipvsadm -R
-  ipvsadm -S [-n]
-  ipvsadm -a|e virtual-service -r server-address [options]
-  ipvsadm -d virtual-service -r server-address
-  ipvsadm -L|l [virtual-service] [options]
-  ipvsadm -Z [virtual-service]
-  ipvsadm --set tcp tcpfin udp
-  ipvsadm --start-daemon {master|backup} [daemon-options]
-  ipvsadm --stop-daemon {master|backup}
-  ipvsadm -h
-";
+/// The forms of a command line, without the program's name.
+const FORMS: [&str; 13] = [
+    "-A|E virtual-service [-s scheduler] [-p [timeout]] [-M netmask] [--pe persistence_engine] [-b sched-flags]",
+    "-D virtual-service",
+    "-C",
+    "-R",
+    "-S [-n]",
+    "-a|e virtual-service -r server-address [options]",
+    "-d virtual-service -r server-address",
+    "-L|l [virtual-service] [options]",
+    "-Z [virtual-service]",
+    "--set tcp tcpfin udp",
+    "--start-daemon {master|backup} [daemon-options]",
+    "--stop-daemon {master|backup}",
+    "-h",
+];
 
 /// The sections with their titles; a title starts a new paragraph or not.
 const SECTIONS: [(Section, &str); 4] = [
@@ -33,12 +32,13 @@ const SECTIONS: [(Section, &str); 4] = [
     (Section::Daemons, "Daemon Options:"),
 ];
 
-/// Writes the version line and the usage text.
+/// Writes the version line and the usage text of a program called by this name.
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write(out: &mut dyn Write) -> io::Result<()> {
-    write!(out, "{VERSION}\n{FORMS}")?;
+pub fn write(out: &mut dyn Write, program: &str) -> io::Result<()> {
+    writeln!(out, "{VERSION}\nUsage:")?;
+    FORMS.iter().try_for_each(|form| writeln!(out, "  {program} {form}"))?;
     for (section, title) in SECTIONS {
         writeln!(out, "{title}")?;
         for flag in flags::all() {

@@ -42,7 +42,12 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let filter = EnvFilter::try_from_env("RLVS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let ansi = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).with_ansi(ansi).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(ansi)
+        .init();
     let sizes = Sizes { services: args.max_services, dests: args.max_destinations, conns: args.max_connections };
     let options = Options { hook: args.hook, tc_style: args.tc_attach, interfaces: args.interfaces, sizes };
     match daemon::run(options) {

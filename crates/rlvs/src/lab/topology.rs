@@ -124,7 +124,13 @@ impl Topology {
                 links.add_veth(&one.interface, peer, &other.interface).await
             })?;
             for end in [one, other] {
-                self.plug(&network, end)?;
+                plug(&network, end)?;
+            }
+            // After both ends are up: veth becomes a target of XDP redirection only when its peer, being up, turns GRO on.
+            if self.offloads == Offloads::ForXdp {
+                for end in [one, other] {
+                    prepare_for_xdp(&network, end)?;
+                }
             }
         }
         // Last, since a gateway must be within reach.
@@ -135,26 +141,30 @@ impl Topology {
         }
         Ok(network)
     }
+}
 
-    fn plug(&self, network: &Network, end: &End) -> Result<()> {
-        let (host, netns) = network.entry(&end.host)?;
-        if self.offloads == Offloads::ForXdp {
-            let off: &[Feature] = if host.forwarding { &[] } else { &OFF_FOR_XDP };
-            let features = [off, &[ON_FOR_XDP]].concat();
-            netns
-                .run(|| offload::set_features(&end.interface, &features))?
-                .map_err(Error::io(format!("cannot set the offloads of {} {}", end.host, end.interface)))?;
+/// Gives one end of a cable its place and addresses, and sets it up.
+fn plug(network: &Network, end: &End) -> Result<()> {
+    let (host, netns) = network.entry(&end.host)?;
+    Links::with(netns, async |links| {
+        if host.switching {
+            links.set_bridge(&end.interface, BRIDGE).await?;
         }
-        Links::with(netns, async |links| {
-            if host.switching {
-                links.set_bridge(&end.interface, BRIDGE).await?;
-            }
-            for &address in &end.addresses {
-                links.add_address(&end.interface, address).await?;
-            }
-            links.up(&end.interface).await
-        })
-    }
+        for &address in &end.addresses {
+            links.add_address(&end.interface, address).await?;
+        }
+        links.up(&end.interface).await
+    })
+}
+
+/// Sets the offloads of one end of a cable so that frames arrive whole at a native XDP program.
+fn prepare_for_xdp(network: &Network, end: &End) -> Result<()> {
+    let (host, netns) = network.entry(&end.host)?;
+    let off: &[Feature] = if host.forwarding { &[] } else { &OFF_FOR_XDP };
+    let features = [off, &[ON_FOR_XDP]].concat();
+    netns
+        .run(|| offload::set_features(&end.interface, &features))?
+        .map_err(Error::io(format!("cannot set the offloads of {} {}", end.host, end.interface)))
 }
 
 /// A host of a [`Topology`].

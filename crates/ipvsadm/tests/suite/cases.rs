@@ -3,12 +3,10 @@
 //! `data/cases.jsonl` was recorded from ipvsadm 1.31 on Linux 6.1's IPVS: for every case the commands that set the
 //! table up, the command line, and what came of it, the table afterwards included.
 
-mod support;
-
+use crate::support::corpus::{Differences, cases, conclude};
+use crate::support::{LoopbackHost, Machine, recorded_support};
 use rlvs_ipvs::model::Table;
 use serde::Deserialize;
-use support::corpus::{Differences, cases, conclude};
-use support::{LoopbackHost, Machine, recorded_support};
 
 #[derive(Deserialize)]
 struct Case {
@@ -31,7 +29,7 @@ struct After {
 
 #[test]
 fn command_lines_do_what_was_recorded() {
-    let cases: Vec<Case> = cases(include_str!("data/cases.jsonl"));
+    let cases: Vec<Case> = cases(include_str!("../data/cases.jsonl"));
     conclude("command lines", cases.iter().map(|case| (case.id.as_str(), case.argv.join(" "), differences(case))));
 }
 
@@ -47,13 +45,12 @@ fn differences(case: &Case) -> Differences {
     differences.compare("stdout", &case.stdout, &ran.stdout);
     differences.compare("stderr", &case.stderr, &ran.stderr);
     differences.compare("exit", &case.exit.to_string(), &ran.exit.to_string());
-    differences.compare("after, -S -n", &case.after.save, &machine.run(&["-S", "-n"], "").stdout);
-    let thresholds = machine.run(&["-L", "-n", "--thresholds"], "").stdout;
+    differences.compare("after, -S -n", &case.after.save, &machine.run(&["ipvsadm", "-S", "-n"], "").stdout);
+    let thresholds = machine.run(&["ipvsadm", "-L", "-n", "--thresholds"], "").stdout;
     differences.compare("after, -L -n --thresholds", &case.after.thresholds, &thresholds);
     differences
 }
 
-/// The words after the program's name.
 fn words(argv: &[String]) -> Vec<&str> {
-    argv.iter().skip(1).map(String::as_str).collect()
+    argv.iter().map(String::as_str).collect()
 }

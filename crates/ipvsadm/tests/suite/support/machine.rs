@@ -88,12 +88,12 @@ impl<D: Director + 'static> Machine<D> {
         Machine { director: Rc::new(RefCell::new(director)), connections, can_admin: true, names: RecordedNames::new() }
     }
 
-    /// Runs the program on the machine.
-    pub fn run(&mut self, words: &[&str], input: &str) -> Ran {
-        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    /// Runs the program on the machine; the first word is its name.
+    pub fn run(&mut self, argv: &[&str], input: &str) -> Ran {
+        let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
         let (mut output, mut errors) = (Vec::new(), Vec::new());
         let streams = Streams { input: &mut input.as_bytes(), output: &mut output, errors: &mut errors };
-        let exit = run(&words, streams, self);
+        let exit = run(&argv, streams, self);
         Ran { stdout: String::from_utf8(output).expect("text"), stderr: String::from_utf8(errors).expect("text"), exit }
     }
 }

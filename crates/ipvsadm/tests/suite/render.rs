@@ -2,11 +2,11 @@
 //!
 //! `data/render.jsonl` was recorded from ipvsadm 1.31 talking to an endpoint that served the table in each case.
 
-mod support;
-
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::support::corpus::{Differences, cases, conclude};
+use crate::support::{LoopbackHost, Machine, recorded_support};
 use rlvs_ipvs::Errno;
 use rlvs_ipvs::director::Director;
 use rlvs_ipvs::model::{
@@ -15,8 +15,6 @@ use rlvs_ipvs::model::{
     Timeouts, TimeoutsChange, Tunnel, TunnelKind, Version,
 };
 use serde::Deserialize;
-use support::corpus::{Differences, cases, conclude};
-use support::{LoopbackHost, Machine, recorded_support};
 
 #[derive(Deserialize)]
 struct Case {
@@ -168,13 +166,13 @@ struct Recorded {
 
 #[test]
 fn listings_look_as_recorded() {
-    let cases: Vec<Case> = cases(include_str!("data/render.jsonl"));
+    let cases: Vec<Case> = cases(include_str!("../data/render.jsonl"));
     conclude("listings", cases.iter().map(|case| (case.id.as_str(), case.argv.join(" "), differences(case))));
 }
 
 fn differences(case: &Case) -> Differences {
     let mut machine = Machine::new(Recorded::new(case), case.ip_vs_conn.clone());
-    let words: Vec<&str> = case.argv.iter().skip(1).map(String::as_str).collect();
+    let words: Vec<&str> = case.argv.iter().map(String::as_str).collect();
     let ran = machine.run(&words, "");
     let mut differences = Differences::default();
     differences.compare("stdout", &case.stdout, &ran.stdout);
