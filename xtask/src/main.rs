@@ -1,2 +1,57 @@
-//! Tasks.
-fn main() {}
+//! The project's own tasks: `cargo xtask TASK`.
+
+mod bpf;
+mod packages;
+mod test;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use xshell::Shell;
+
+/// The project's own tasks
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the eBPF object that rlvsd embeds, and record the toolchain that built it
+    Bpf {
+        /// Change nothing; fail unless the committed object is what the recorded toolchain makes of the sources
+        #[arg(long)]
+        check: bool,
+    },
+    /// Run all checks: format, lints, licences, every test, and the eBPF object
+    Test,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task) -> Result<()> {
+    let shell = Shell::new()?;
+    shell.change_dir(root()?);
+    match task {
+        Task::Bpf { check: false } => bpf::update(&shell),
+        Task::Bpf { check: true } => bpf::check(&shell),
+        Task::Test => test::run(&shell),
+    }
+}
+
+/// The folder of the workspace.
+fn root() -> Result<PathBuf> {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map(PathBuf::from).context("xtask lies in no folder")
+}

@@ -5,9 +5,9 @@ use std::io::{self, BufRead, Write};
 use rlvs_ipvs::client::{Client, Error};
 use rlvs_ipvs::model::{DestinationStatus, Info, ServiceKey, ServiceStatus};
 
-use crate::command::{Command, Listing, Subject, understand};
+use crate::command::{Columns, Command, Listing, Subject, understand};
 use crate::flags::CommandName;
-use crate::refusal::FAILED;
+use crate::refusal::{FAILED, Refusal};
 use crate::render::{self, ConnectionsError, Labels};
 use crate::system::System;
 use crate::{kernel, restore, usage, words};
@@ -67,7 +67,7 @@ impl Session<'_> {
     /// Those of the streams.
     pub fn run(&mut self, line: &words::Line, restoring: bool) -> io::Result<Outcome> {
         let refusal = match understand(line, self.system.names()) {
-            Ok(Command::Restore) if restoring => crate::refusal::Refusal::Hint,
+            Ok(Command::Restore) if restoring => Refusal::Hint,
             Ok(command) => return self.perform(&command),
             Err(refusal) => refusal,
         };
@@ -147,12 +147,7 @@ impl Session<'_> {
         }
     }
 
-    fn list_services(
-        &mut self,
-        services: Vec<ServiceStatus>,
-        listing: &Listing,
-        columns: crate::command::Columns,
-    ) -> io::Result<i32> {
+    fn list_services(&mut self, services: Vec<ServiceStatus>, listing: &Listing, columns: Columns) -> io::Result<i32> {
         for service in ordered_services(services, !listing.unsorted) {
             let servers = match self.servers(service.service.key(), !listing.unsorted) {
                 Ok(servers) => servers,

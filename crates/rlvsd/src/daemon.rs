@@ -7,6 +7,7 @@ use aya::maps::{HashMap, MapData};
 use rustix::process::getuid;
 use tokio::{
     signal::unix::{SignalKind, signal},
+    sync::mpsc,
     task::{LocalSet, spawn_local},
     time::{MissedTickBehavior, interval},
 };
@@ -70,8 +71,9 @@ async fn serve(options: Options, sockets: Sockets) -> Result<()> {
     let DataPlane { mut programs, maps, side } = loader::load(Some(&root), options.sizes)?;
     let clock = Clock::new(loader::xdp(&mut programs, CLOCK_PROGRAM)?)?;
     let network = Network::connect().context("connecting to the kernel's routing tables")?;
+    let (newcomers, announced) = mpsc::unbounded_channel();
     let served = Rc::new(Served {
-        owner: RefCell::new(Owner::new(SharedTables::new(maps), clock)),
+        owner: RefCell::new(Owner::new(SharedTables::new(maps), clock, newcomers)),
         attachments: RefCell::new(Attachments::new(programs, &root, options.hook, options.tc_style)?),
         counters: Counters(side.verdicts),
         since: Instant::now(),
@@ -83,7 +85,7 @@ async fn serve(options: Options, sockets: Sockets) -> Result<()> {
     let resolver = network.resolver();
     spawn_local(watcher.watch(network));
     spawn_local(async move {
-        if let Err(error) = resolver.run(side.neighbours).await {
+        if let Err(error) = resolver.run(side.neighbours, announced).await {
             tracing::error!("neighbours are no longer resolved: {error}");
         }
     });

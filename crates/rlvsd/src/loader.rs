@@ -13,7 +13,7 @@ use rlvs_core::rows::{ABI, ConfigRow, ConnRow, CursorRow, DestRow, MemberRow, Se
 use crate::maps::SharedArray;
 
 /// The eBPF object: built by `cargo xtask bpf`, committed, the same on every machine.
-pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../bpf/rlvs.bpf.o");
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("RLVS_EMBEDDED_OBJECT"));
 
 /// Name of the tc program.
 pub const TC_PROGRAM: &str = "rlvs_tc";

@@ -11,15 +11,18 @@ use aya::maps::{MapData, RingBuf};
 use futures_util::{StreamExt, TryStreamExt};
 use rlvs_core::wire::ethernet::Mac;
 use rtnetlink::{
-    Handle, MulticastGroup, new_multicast_connection,
+    Handle, MulticastGroup, RouteMessageBuilder, new_multicast_connection,
     packet_core::{NetlinkMessage, NetlinkPayload},
     packet_route::{
         RouteNetlinkMessage,
         link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
         neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
+        route::{RouteAddress, RouteAttribute},
     },
     sys::SocketAddr,
 };
+
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::watch::watch;
 
@@ -165,23 +168,50 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Serves the data plane's questions until the ring cannot be read any more.
+    /// Serves the data plane's questions, and makes the way to every new real server known, until the ring cannot be read.
     ///
     /// # Errors
     /// That of the ring.
-    pub async fn run(mut self, ring: RingBuf<MapData>) -> io::Result<()> {
+    pub async fn run(mut self, ring: RingBuf<MapData>, mut newcomers: UnboundedReceiver<IpAddr>) -> io::Result<()> {
         let mut ring = watch(ring)?;
         loop {
-            let mut ready = ring.readable_mut().await?;
-            let mut questions = Vec::new();
-            while let Some(record) = ready.get_inner_mut().next() {
-                questions.extend(question(&record));
-            }
-            ready.clear_ready();
-            for (interface, ip) in questions {
-                self.ask(interface, ip).await;
+            tokio::select! {
+                ready = ring.readable_mut() => {
+                    let mut ready = ready?;
+                    let mut questions = Vec::new();
+                    while let Some(record) = ready.get_inner_mut().next() {
+                        questions.extend(question(&record));
+                    }
+                    ready.clear_ready();
+                    for (interface, ip) in questions {
+                        self.ask(interface, ip).await;
+                    }
+                }
+                Some(ip) = newcomers.recv() => {
+                    // Without a route there is nobody to ask; the data plane will say so.
+                    if let Some((interface, neighbour)) = self.way_to(ip).await {
+                        self.ask(interface, neighbour).await;
+                    }
+                }
             }
         }
+    }
+
+    /// The interface that leads to an address, and the neighbour there: the gateway or the address itself.
+    async fn way_to(&self, ip: IpAddr) -> Option<(u32, IpAddr)> {
+        let IpAddr::V4(v4) = ip else { return None };
+        let question = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(v4, 32).build();
+        let answer = self.handle.route().get(question).execute().try_next().await.ok()??;
+        let mut interface = None;
+        let mut neighbour = ip;
+        for attribute in answer.attributes {
+            match attribute {
+                RouteAttribute::Oif(index) => interface = Some(index),
+                RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => neighbour = IpAddr::V4(gateway),
+                _ => {}
+            }
+        }
+        Some((interface?, neighbour))
     }
 
     async fn ask(&mut self, interface: u32, ip: IpAddr) {

@@ -1,4 +1,4 @@
-//! Listings, printed over [`Write`](std::io::Write) (ipvsadm.md §7.1, §8).
+//! Listings, printed over [`Write`] (ipvsadm.md §7.1, §8).
 
 mod connections;
 mod label;

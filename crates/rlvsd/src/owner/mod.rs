@@ -9,7 +9,7 @@ mod services;
 mod takeover;
 mod views;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use rlvs_core::{
     conn::{GRACE_MS, timeout},
@@ -25,6 +25,8 @@ use rlvs_ipvs::{
         Info, Protocol, ServiceFlags, ServiceKey, ServiceSpec, ServiceStatus, Support, Table, Timeouts, TimeoutsChange,
     },
 };
+
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
     clock::Clock,
@@ -54,11 +56,13 @@ pub struct Owner {
     /// Number of the next service or destination in the order of creation.
     created: u64,
     swept: Swept,
+    /// Where to say which real servers are new, so that their neighbours are known before the first packet.
+    newcomers: UnboundedSender<IpAddr>,
 }
 
 impl Owner {
-    /// The owner of these tables, with whatever stands in them.
-    pub fn new(tables: SharedTables, clock: Clock) -> Self {
+    /// The owner of these tables, with whatever stands in them. It tells `newcomers` the address of every destination.
+    pub fn new(tables: SharedTables, clock: Clock, newcomers: UnboundedSender<IpAddr>) -> Self {
         let schedulers = Scheduler::ALL.iter().filter(|(_, kind)| *kind != Scheduler::None).map(|(name, _)| *name);
         let model = Table::new(Support::new(schedulers, []), Box::new(LocalHost));
         let grace = (GRACE_MS * u64::from(clock.hz())).div_ceil(1000);
@@ -77,9 +81,15 @@ impl Owner {
             spans,
             created: 1,
             swept: Swept::default(),
+            newcomers,
         };
         owner.take_over();
         owner
+    }
+
+    /// Tells of a destination. Nobody listens any more once the daemon ends.
+    fn announce(&self, address: IpAddr) {
+        let _ = self.newcomers.send(address);
     }
 
     /// Begins a new epoch: every cached next hop is looked up again.
@@ -190,10 +200,11 @@ impl Director for Owner {
 
     fn add_service(&mut self, spec: &ServiceSpec) -> Result<(), Errno> {
         refuse_service(spec)?;
-        let id = self.service_ids.take(self.clock.now()).ok_or(Errno::NOSPC)?;
-        let added = self.model.add_service(spec).cloned().and_then(|service| self.write_service(id, &service));
+        let service = self.model.add_service(spec)?.clone();
+        let added = self.write_service(&service);
         if added.is_err() {
-            self.service_ids.give(id, self.clock.now());
+            self.model.delete_service(&spec.key)?;
+            self.erase_service(&spec.key);
         }
         added
     }

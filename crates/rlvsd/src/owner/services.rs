@@ -59,11 +59,12 @@ fn is_reborn(tables: &SharedTables, dest: u32, service: u32) -> bool {
 }
 
 impl Owner {
-    /// Gives a new service row `id` and lets packets find it.
-    pub(super) fn write_service(&mut self, id: u32, service: &Service) -> Result<(), Errno> {
+    /// Gives a new service a row and lets packets find it. What is half done after an error, [`Self::erase_service`] undoes.
+    pub(super) fn write_service(&mut self, service: &Service) -> Result<(), Errno> {
         let key = convert::service_key(service.key())?;
         let scheduler = scheduler_of(service)?;
         let created = self.next_created();
+        let id = self.service_ids.take(self.clock.now()).ok_or(Errno::NOSPC)?;
         self.tables.services.update(id, |row| {
             convert::fill_service(row, key, service);
             row.members.store(Span::default().pack());
@@ -76,14 +77,10 @@ impl Owner {
         let entry = Entry { id, key, scheduler, dests: Vec::new(), dest_ids: HashMap::new(), rates };
         self.entries.insert(*service.key(), entry);
         self.publish(service.key(), Edit::Bound)?;
-        if let Err(error) = self.tables.publish_service(&key, id) {
+        self.tables.publish_service(&key, id).map_err(|error| {
             tracing::error!("service index: {error}");
-            self.entries.remove(service.key());
-            self.tables.services.update(id, |row| row.created = 0);
-            self.model.delete_service(service.key())?;
-            return Err(Errno::NOMEM);
-        }
-        Ok(())
+            Errno::NOMEM
+        })
     }
 
     /// Writes what an edit may change of a service.
@@ -142,6 +139,7 @@ impl Owner {
         });
         self.tables.services.update(service_id, |row| row.departed = row.departed.minus(stats));
         self.dest_rates.insert(id, Estimator::at(&stats));
+        let _ = self.newcomers.send(dest.key().address);
         entry.dests.insert(0, id);
         entry.dest_ids.insert(*dest.key(), id);
         let published = self.publish(service, Edit::Inserted);

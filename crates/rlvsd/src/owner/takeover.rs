@@ -121,6 +121,7 @@ impl Owner {
             tracing::error!("destination row {id} not taken over: {error}");
             return false;
         }
+        self.announce(spec.key.address);
         let Some(entry) = self.entries.get_mut(&key) else { return false };
         entry.dests.insert(0, id);
         entry.dest_ids.insert(spec.key, id);
