@@ -6,5 +6,6 @@
 #![forbid(unsafe_code)]
 
 pub mod lab;
+pub mod status;
 mod talk;
 pub mod unload;

@@ -24,6 +24,12 @@ enum Command {
     /// Run a whole LVS cluster on this machine
     #[command(subcommand)]
     Lab(Lab),
+    /// Show the daemon of this network namespace: interfaces, table sizes, what became of packets
+    Status {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Take forwarding away: remove the programs and tables that a daemon left in this network namespace
     Unload,
 }
@@ -72,8 +78,11 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Lab(Lab::Nat(options)) => nat(options),
         Command::Lab(Lab::Down) => down(),
+        Command::Status { json } => rlvs::status::status(*json).map(|()| ExitCode::SUCCESS),
         Command::Unload => {
-            rlvs::unload::unload()?;
+            if !rlvs::unload::unload()? {
+                writeln!(io::stdout(), "nothing is loaded in this network namespace")?;
+            }
             Ok(ExitCode::SUCCESS)
         }
     }
