@@ -18,6 +18,7 @@
 #[cfg(any(test, feature = "native"))]
 extern crate std;
 
+mod bounded;
 pub mod cell;
 pub mod conn;
 pub mod director;

@@ -1,6 +1,6 @@
 //! TCP states (connections.md section 6, normal table).
 
-use crate::flow::Event;
+use crate::{bounded, flow::Event};
 
 /// State numbers, as in IPVS's sync protocol.
 pub const NONE: u8 = 0;
@@ -87,8 +87,7 @@ const TABLE: [[u8; STATES]; 12] = {
     ]
 };
 
-/// [`TABLE`] with rows of 16 and room for 16 rows, so that any index made of two masked halves is within it: the verifier
-/// sees the masks where it would lose sight of a comparison.
+/// [`TABLE`] with rows of 16, and 16 of them: any 8-bit index is within it.
 static NEXT: [u8; 256] = {
     let mut flat = [CLOSE; 256];
     let mut at = 0;
@@ -110,7 +109,7 @@ pub fn next(table: Table, event: Event, state: u8) -> u8 {
         Event::Bare | Event::Datagram => return CLOSE,
     };
     let row = table as usize * 4 + event;
-    NEXT[(row & 15) * 16 + usize::from(state & 15)]
+    NEXT[bounded::index::<256>(row * 16 + usize::from(state & 15))]
 }
 
 /// Whether a connection in `state` counts in ActiveConn (connections.md section 8).

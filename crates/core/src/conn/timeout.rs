@@ -1,6 +1,7 @@
 //! Timeouts (connections.md section 7).
 
 use super::tcp;
+use crate::bounded;
 use crate::rows::{ConfigRow, TIMEOUTS};
 use crate::wire::ipv4::PROTOCOL_TCP;
 
@@ -39,7 +40,7 @@ pub fn index(protocol: u8, state: u8) -> usize {
     if protocol == PROTOCOL_TCP { TCP + usize::from(state) } else { UDP }
 }
 
-/// Timeout `index` in jiffies; that of [`UNSET`] where there is none.
+/// Timeout `index` in jiffies.
 pub fn jiffies(config: &ConfigRow, index: usize) -> u64 {
-    config.timeouts.get(index).unwrap_or(&config.timeouts[UNSET]).load().into()
+    config.timeouts[bounded::index::<TIMEOUTS>(index)].load().into()
 }
