@@ -9,8 +9,17 @@ use xshell::{Shell, cmd};
 use crate::{bpf, packages};
 
 /// Programs that the scenarios run against the real thing.
-const TEST_PACKAGES: [&str; 9] =
-    ["curl", "dnsmasq-base", "ethtool", "iperf3", "iproute2", "iptables", "bind9-dnsutils", "nginx-light", "util-linux"];
+const TEST_PACKAGES: [&str; 9] = [
+    "curl",
+    "dnsmasq-base",
+    "ethtool",
+    "iperf3",
+    "iproute2",
+    "iptables",
+    "bind9-dnsutils",
+    "nginx-light",
+    "util-linux",
+];
 const DENY_VERSION: &str = "0.20.2";
 
 /// One check: its name and what it does.
@@ -22,9 +31,7 @@ const UNPRIVILEGED: [Check; 5] = [
     ("lints", |shell| Ok(cmd!(shell, "cargo clippy --workspace --all-targets --quiet -- -D warnings").run()?)),
     ("licences and sources of dependencies", deny),
     ("programs", |shell| Ok(cmd!(shell, "cargo build --release --quiet").run()?)),
-    ("unit and property tests", |shell| {
-        Ok(cmd!(shell, "cargo test --quiet --workspace --exclude rlvs-tests").run()?)
-    }),
+    ("unit and property tests", |shell| Ok(cmd!(shell, "cargo test --quiet --workspace --exclude rlvs-tests").run()?)),
 ];
 
 /// Checks in network namespaces, with eBPF programs in the running kernel.
