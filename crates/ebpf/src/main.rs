@@ -1,27 +1,25 @@
 //! The kernel homes of the data plane: entry points for tc and XDP. All decisions are in `rlvs-core`; here are only
-//! pointers and maps ([`frame`], [`maps`]) and the translation of a verdict into what the hook wants to hear.
+//! pointers and maps ([`frame`], [`host`], [`maps`]) and the translation of a verdict into what the hook wants to hear.
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
 #![allow(internal_features, reason = "the BPF target has no stable compare-and-swap; maps.rs says why")]
 
 mod frame;
+mod host;
 mod maps;
 
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
-    helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns, bpf_redirect},
+    helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns},
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use rlvs_core::{
-    director::direct,
-    forward::next_hop::NextHop,
-    verdict::Verdict,
-};
+use rlvs_core::{director::direct, verdict::Verdict};
 
 use frame::{TcFrame, XdpFrame};
-use maps::{Maps, tc, xdp};
+use host::{send, send_to_neighbour};
+use maps::Maps;
 
 /// The director on tc ingress.
 #[classifier]
@@ -31,7 +29,7 @@ pub fn rlvs_tc(ctx: TcContext) -> i32 {
     if unsafe { (*ctx.skb.skb).vlan_present } != 0 {
         return TC_ACT_UNSPEC;
     }
-    let tables = Maps::<tc::Host>::new(ctx.skb.skb.cast());
+    let tables = Maps::new(ctx.skb.skb);
     let mut frame = TcFrame::new(&ctx);
     let verdict = direct(&mut frame, &tables, now());
     tables.count_verdict(&verdict);
@@ -41,17 +39,17 @@ pub fn rlvs_tc(ctx: TcContext) -> i32 {
         Verdict::Drop(_) => TC_ACT_SHOT,
         Verdict::Forward(hop) => match tables.host.fresh.get() {
             // A way just looked up goes through the neighbour table once, which so learns that the entry is in use.
-            Some(neighbour) => tc::send_to_neighbour(&neighbour),
+            Some(neighbour) => send_to_neighbour(&neighbour),
             None => send(&hop),
         },
-        Verdict::Resolve(neighbour) => tc::send_to_neighbour(&neighbour),
+        Verdict::Resolve(neighbour) => send_to_neighbour(&neighbour),
     }
 }
 
 /// The director on XDP.
 #[xdp]
 pub fn rlvs_xdp(ctx: XdpContext) -> u32 {
-    let tables = Maps::<xdp::Host>::new(ctx.ctx.cast());
+    let tables = Maps::new(ctx.ctx);
     let mut frame = XdpFrame::new(&ctx);
     let verdict = direct(&mut frame, &tables, now());
     tables.count_verdict(&verdict);
@@ -92,12 +90,6 @@ pub fn rlvs_clock(ctx: XdpContext) -> u32 {
 fn now() -> u64 {
     // SAFETY: a helper without arguments. JUSTIFICATION: helpers are foreign functions.
     unsafe { bpf_jiffies64() }
-}
-
-/// Sends the packet as it is; the helper returns the action to return.
-fn send(hop: &NextHop) -> i32 {
-    // SAFETY: scalar arguments; an interface that is gone is the kernel's to notice. JUSTIFICATION: as above.
-    unsafe { bpf_redirect(hop.interface, 0) as i32 }
 }
 
 /// Required by `no_std`. Code that could panic keeps a loop without end, which the verifier refuses: no panic gets loaded.

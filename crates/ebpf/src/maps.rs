@@ -1,24 +1,25 @@
 //! The BPF maps, as the core's [`Tables`].
 
-use core::{cell::Cell, ffi::c_void, intrinsics, marker::PhantomData, ops::ControlFlow};
+use core::{ffi::c_void, intrinsics, ops::ControlFlow};
 
 use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_NOEXIST, bpf_fib_lookup as FibParams},
-    helpers::generated::bpf_fib_lookup,
+    bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_NOEXIST},
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf, Stack},
 };
 use rlvs_core::{
     cell::Cell64,
-    forward::next_hop::{NextHop, Route, RouteQuery, Unresolved},
+    forward::next_hop::{Route, RouteQuery, Unresolved},
     rows::{
         Address, ConfigRow, ConnRow, CursorRow, DestRow, FlowEntry, FlowKey, MemberRow, ServiceKey, ServiceRow, Stats,
         family,
     },
     tables::{InsertError, Tables, Walk},
-    verdict::{COUNTERS, Drop, Verdict},
+    verdict::{COUNTERS, Verdict},
     wire::ethernet::Mac,
 };
+
+use crate::host::{Context, Host};
 
 /// A row that other CPUs and the daemon read and write as well.
 #[repr(transparent)]
@@ -57,22 +58,9 @@ static INTERFACES: HashMap<u32, [u8; 8]> = HashMap::with_max_entries(1, 0);
 #[map]
 static NEIGHBOURS: RingBuf = RingBuf::with_byte_size(4096, 0);
 
-/// What differs between the hooks: asking the host for routes.
-pub trait Host {
-    /// The hook's context.
-    fn new(ctx: *mut c_void) -> Self;
-    /// The context again, for `bpf_fib_lookup`.
-    fn ctx(&self) -> *mut c_void;
-    /// Interface by which the packet came in.
-    fn interface(&self) -> u32;
-    /// Remembers that a way was looked up for this packet, and through which neighbour it leads.
-    fn set_fresh(&self, neighbour: Unresolved);
-}
-
 /// The maps, seen from one packet.
-pub struct Maps<H> {
-    pub host: H,
-    not_send: PhantomData<*mut ()>,
+pub struct Maps<C> {
+    pub host: Host<C>,
 }
 
 /// Reads a row of an array map for as long as the program runs, which is as long as any map lives.
@@ -85,10 +73,10 @@ macro_rules! array_row {
     }};
 }
 
-impl<H: Host> Maps<H> {
+impl<C: Context> Maps<C> {
     #[inline(always)]
-    pub fn new(ctx: *mut c_void) -> Self {
-        Self { host: H::new(ctx), not_send: PhantomData }
+    pub fn new(ctx: *mut C) -> Self {
+        Self { host: Host::new(ctx) }
     }
 
     /// Counts a verdict, on this CPU's counter.
@@ -101,7 +89,7 @@ impl<H: Host> Maps<H> {
     }
 }
 
-impl<H: Host> Tables for Maps<H> {
+impl<C: Context> Tables for Maps<C> {
     #[inline(always)]
     fn config(&self) -> Option<&ConfigRow> {
         array_row!(CONFIG, 0)
@@ -138,9 +126,9 @@ impl<H: Host> Tables for Maps<H> {
     fn insert_flow(&self, key: &FlowKey, entry: FlowEntry, replace: bool) -> Result<(), InsertError> {
         const EEXIST: i64 = 17;
         let flags = if replace { BPF_ANY } else { BPF_NOEXIST };
-        FLOWS.insert(key, entry, flags.into()).map_err(|error| {
-            if i64::from(error) == -EEXIST { InsertError::Exists } else { InsertError::Full }
-        })
+        FLOWS
+            .insert(key, entry, flags.into())
+            .map_err(|error| if i64::from(error) == -EEXIST { InsertError::Exists } else { InsertError::Full })
     }
 
     #[inline(always)]
@@ -188,7 +176,7 @@ impl<H: Host> Tables for Maps<H> {
 
     #[inline(always)]
     fn route(&self, query: &RouteQuery) -> Route {
-        route(&self.host, query)
+        self.host.route(query)
     }
 
     #[inline(always)]
@@ -197,7 +185,7 @@ impl<H: Host> Tables for Maps<H> {
         // SAFETY: the callback gets back the pointer to `loop_ctx`, which outlives the call. JUSTIFICATION: `bpf_loop` is
         // the one loop whose length the verifier need not know, and a foreign function.
         unsafe {
-            bpf_loop(steps.into(), step::<H, W>, (&raw mut loop_ctx).cast(), 0);
+            bpf_loop(steps.into(), step::<C, W>, (&raw mut loop_ctx).cast(), 0);
         }
     }
 
@@ -206,11 +194,11 @@ impl<H: Host> Tables for Maps<H> {
         // SAFETY: an aligned 64-bit cell of a map. JUSTIFICATION: rustc calls the BPF target incapable of compare-and-swap
         // (version 1 of the instruction set was); the intrinsic compiles to the instruction that version 3 has.
         unsafe {
-            intrinsics::atomic_cxchg::<u64, { intrinsics::AtomicOrdering::SeqCst }, { intrinsics::AtomicOrdering::SeqCst }>(
-                cell.as_ptr(),
-                expected,
-                new,
-            )
+            intrinsics::atomic_cxchg::<
+                u64,
+                { intrinsics::AtomicOrdering::SeqCst },
+                { intrinsics::AtomicOrdering::SeqCst },
+            >(cell.as_ptr(), expected, new)
             .0
         }
     }
@@ -237,15 +225,15 @@ unsafe fn bpf_loop(steps: u64, callback: Callback, ctx: *mut c_void, flags: u64)
     unsafe { core::mem::transmute::<usize, Helper>(HELPER)(steps, callback, ctx, flags) }
 }
 
-struct LoopCtx<'w, H, W> {
-    tables: &'w Maps<H>,
+struct LoopCtx<'w, C, W> {
+    tables: &'w Maps<C>,
     walk: &'w mut W,
 }
 
 /// `bpf_loop`'s callback: 0 goes on, 1 ends.
-extern "C" fn step<H: Host, W: Walk<Maps<H>>>(index: u32, ctx: *mut c_void) -> i64 {
+extern "C" fn step<C: Context, W: Walk<Maps<C>>>(index: u32, ctx: *mut c_void) -> i64 {
     // SAFETY: `walk` passed a pointer to its own `LoopCtx` of these types. JUSTIFICATION: the callback's type is C's.
-    let ctx = unsafe { &mut *ctx.cast::<LoopCtx<'_, H, W>>() };
+    let ctx = unsafe { &mut *ctx.cast::<LoopCtx<'_, C, W>>() };
     match ctx.walk.step(ctx.tables, index) {
         ControlFlow::Continue(()) => 0,
         ControlFlow::Break(()) => 1,
@@ -265,121 +253,4 @@ pub fn ask_daemon(neighbour: &Unresolved) {
     let Address([a, b, c, d]) = neighbour.neighbour;
     // A full ring means that the daemon has enough to do; the question comes again.
     let _ = NEIGHBOURS.output::<[u32; 6]>(&[neighbour.interface, u32::from(family::V4), a, b, c, d], 0);
-}
-
-// Return values of bpf_fib_lookup, linux/bpf.h.
-const FIB_SUCCESS: i64 = 0;
-const FIB_FWD_DISABLED: i64 = 5;
-const FIB_NO_NEIGHBOUR: i64 = 7;
-const FIB_FRAGMENTATION_NEEDED: i64 = 8;
-
-/// Asks the host's routes and neighbours.
-#[inline(always)]
-fn route<H: Host>(host: &H, query: &RouteQuery) -> Route {
-    // SAFETY: an integer structure, for which zero bytes are a value. JUSTIFICATION: bindings have no constructors.
-    let mut fib: FibParams = unsafe { core::mem::zeroed() };
-    fib.family = query.family;
-    fib.l4_protocol = query.protocol;
-    fib.ifindex = host.interface();
-    fib.__bindgen_anon_3.ipv4_src = query.from.0[0];
-    fib.__bindgen_anon_4.ipv4_dst = query.to.0[0];
-    // SAFETY: the context of the running program and a structure of the size given. JUSTIFICATION: a foreign function.
-    let answer = unsafe { bpf_fib_lookup(host.ctx(), &mut fib, size_of::<FibParams>() as i32, 0) };
-    // SAFETY: the helper leaves the gateway (or the destination itself) in the destination field. JUSTIFICATION: a union.
-    let neighbour = Address([unsafe { fib.__bindgen_anon_4.ipv4_dst }, 0, 0, 0]);
-    let neighbour = Unresolved { interface: fib.ifindex, neighbour };
-    match answer {
-        // Too long for the way out: what the device cannot send it drops and counts.
-        FIB_SUCCESS => {
-            host.set_fresh(neighbour);
-            Route::Ready(NextHop { interface: fib.ifindex, source: fib.smac, destination: fib.dmac })
-        }
-        FIB_NO_NEIGHBOUR => Route::Unresolved(neighbour),
-        FIB_FRAGMENTATION_NEEDED => Route::Unresolved(neighbour),
-        FIB_FWD_DISABLED => Route::Unreachable(Drop::ForwardingDisabled),
-        _ => Route::Unreachable(Drop::NoRoute),
-    }
-}
-
-/// XDP's host.
-pub mod xdp {
-    use super::*;
-    use aya_ebpf::bindings::xdp_md;
-
-    pub struct Host {
-        ctx: *mut xdp_md,
-        pub fresh: Cell<Option<Unresolved>>,
-    }
-
-    impl super::Host for Host {
-        #[inline(always)]
-        fn new(ctx: *mut c_void) -> Self {
-            Self { ctx: ctx.cast(), fresh: Cell::new(None) }
-        }
-
-        #[inline(always)]
-        fn ctx(&self) -> *mut c_void {
-            self.ctx.cast()
-        }
-
-        #[inline(always)]
-        fn interface(&self) -> u32 {
-            // SAFETY: a field of the running program's context. JUSTIFICATION: contexts are raw pointers.
-            unsafe { (*self.ctx).ingress_ifindex }
-        }
-
-        #[inline(always)]
-        fn set_fresh(&self, neighbour: Unresolved) {
-            self.fresh.set(Some(neighbour));
-        }
-    }
-}
-
-/// tc's host.
-pub mod tc {
-    use super::*;
-    use aya_ebpf::{
-        bindings::{__sk_buff, bpf_redir_neigh},
-        helpers::generated::bpf_redirect_neigh,
-    };
-
-    pub struct Host {
-        ctx: *mut __sk_buff,
-        pub fresh: Cell<Option<Unresolved>>,
-    }
-
-    impl super::Host for Host {
-        #[inline(always)]
-        fn new(ctx: *mut c_void) -> Self {
-            Self { ctx: ctx.cast(), fresh: Cell::new(None) }
-        }
-
-        #[inline(always)]
-        fn ctx(&self) -> *mut c_void {
-            self.ctx.cast()
-        }
-
-        #[inline(always)]
-        fn interface(&self) -> u32 {
-            // SAFETY: a field of the running program's context. JUSTIFICATION: contexts are raw pointers.
-            unsafe { (*self.ctx).ingress_ifindex }
-        }
-
-        #[inline(always)]
-        fn set_fresh(&self, neighbour: Unresolved) {
-            self.fresh.set(Some(neighbour));
-        }
-    }
-
-    /// Has the kernel's neighbour table fill in the Ethernet header and send; it asks for an unknown address and holds the
-    /// packet meanwhile.
-    #[inline(always)]
-    pub fn send_to_neighbour(neighbour: &Unresolved) -> i32 {
-        // SAFETY: an integer structure, for which zero bytes are a value. JUSTIFICATION: bindings have no constructors.
-        let mut way: bpf_redir_neigh = unsafe { core::mem::zeroed() };
-        way.nh_family = family::V4.into();
-        way.__bindgen_anon_1.ipv4_nh = neighbour.neighbour.0[0];
-        // SAFETY: a structure of the size given. JUSTIFICATION: helpers are foreign functions.
-        unsafe { bpf_redirect_neigh(neighbour.interface, &mut way, size_of::<bpf_redir_neigh>() as i32, 0) as i32 }
-    }
 }

@@ -452,7 +452,7 @@ fn agree(scheduler: Scheduler, weights: &[u32], steps: &[Step]) -> Result<(), Te
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn wrr_equals_the_literal_algorithm(

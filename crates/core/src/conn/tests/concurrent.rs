@@ -1,0 +1,276 @@
+//! Several CPUs at once: counters and index are exact whenever they rest.
+
+use super::*;
+use crate::cell::Cell64;
+use crate::forward::next_hop::{Route, RouteQuery};
+use crate::native::Dice;
+use crate::rows::{CursorRow, DestRow, MemberRow, ServiceKey, ServiceRow, Stats};
+use crate::tables::Walk;
+use crate::verdict::Drop;
+use core::ops::ControlFlow;
+use core::sync::atomic::Ordering::SeqCst;
+use std::collections::HashMap;
+use std::sync::{Barrier, Mutex, MutexGuard};
+use std::vec::Vec;
+use std::{println, thread};
+use zerocopy::FromZeros;
+
+/// What happens as a flow enters the index, before it does: another CPU's doing, or a refusal.
+type OnInsert = fn(&SharedTables, &FlowKey) -> Result<(), InsertError>;
+
+/// Tables that threads share: rows are atomics already, the index stands behind a lock, as it does in the kernel.
+struct SharedTables {
+    config: ConfigRow,
+    cursor: CursorRow,
+    dests: Vec<DestRow>,
+    conns: Vec<ConnRow>,
+    flows: Mutex<HashMap<FlowKey, FlowEntry>>,
+    free: Mutex<Vec<u32>>,
+    on_insert: OnInsert,
+}
+
+impl SharedTables {
+    fn new(dests: usize, conns: usize, on_insert: OnInsert) -> Self {
+        let NativeTables { config, cursor, dests, conns, .. } = NativeTables::new(0, dests, 0, conns, HZ);
+        Self { config, cursor, dests, conns, flows: Mutex::default(), free: Mutex::default(), on_insert }
+    }
+
+    fn flows(&self) -> MutexGuard<'_, HashMap<FlowKey, FlowEntry>> {
+        // Between a look at the index and what follows from it, others get their turn: that is what is tested.
+        thread::yield_now();
+        self.flows.lock().expect("no thread panics in here")
+    }
+
+    fn now(&self, jiffies: u64) -> Now<'_> {
+        Now { jiffies, config: &self.config }
+    }
+}
+
+impl Tables for SharedTables {
+    fn config(&self) -> Option<&ConfigRow> {
+        Some(&self.config)
+    }
+
+    fn find_service(&self, _: &ServiceKey) -> Option<u32> {
+        None
+    }
+
+    fn service(&self, _: u32) -> Option<&ServiceRow> {
+        None
+    }
+
+    fn dest(&self, id: u32) -> Option<&DestRow> {
+        self.dests.get(id as usize)
+    }
+
+    fn member(&self, _: u32) -> Option<&MemberRow> {
+        None
+    }
+
+    fn find_flow(&self, key: &FlowKey) -> Option<FlowEntry> {
+        self.flows().get(key).copied()
+    }
+
+    fn insert_flow(&self, key: &FlowKey, entry: FlowEntry, replace: bool) -> Result<(), InsertError> {
+        (self.on_insert)(self, key)?;
+        let mut flows = self.flows();
+        if !replace && flows.contains_key(key) {
+            return Err(InsertError::Exists);
+        }
+        flows.insert(*key, entry);
+        Ok(())
+    }
+
+    fn remove_flow(&self, key: &FlowKey) {
+        self.flows().remove(key);
+    }
+
+    fn conn(&self, id: u32) -> Option<&ConnRow> {
+        self.conns.get(id as usize)
+    }
+
+    fn take_conn(&self) -> Option<u32> {
+        if let Some(id) = self.free.lock().expect("no thread panics in here").pop() {
+            return Some(id);
+        }
+        let id = self.cursor.conns_used.atomic().fetch_add(1, SeqCst);
+        (id < self.conns.len() as u64).then_some(id as u32)
+    }
+
+    fn give_conn(&self, id: u32) {
+        self.free.lock().expect("no thread panics in here").push(id);
+    }
+
+    fn count(&self, _: u32, _: &Stats) {}
+
+    fn route(&self, _: &RouteQuery) -> Route {
+        Route::Unreachable(Drop::NoRoute)
+    }
+
+    fn walk<W: Walk<Self>>(&self, steps: u32, walk: &mut W) {
+        for index in 0..steps {
+            if let ControlFlow::Break(()) = walk.step(self, index) {
+                break;
+            }
+        }
+    }
+
+    fn swap(cell: &Cell64, expected: u64, new: u64) -> u64 {
+        cell.atomic().compare_exchange(expected, new, SeqCst, SeqCst).unwrap_or_else(|seen| seen)
+    }
+
+    fn add(cell: &Cell64, delta: u64) {
+        cell.atomic().fetch_add(delta, SeqCst);
+    }
+}
+
+const CPUS: u64 = 4;
+const ROUNDS: usize = 60;
+const OPERATIONS_A_ROUND: usize = 2_500;
+const ROWS: u32 = 12_000;
+const DESTS: u32 = 3;
+/// Few, so that they are always at odds.
+const CLIENTS: usize = 6;
+
+#[derive(Default)]
+struct Tally {
+    opened: usize,
+    raced: usize,
+    overtaken: usize,
+}
+
+/// One CPU's packets and sweeps at one moment.
+fn operate(tables: &SharedTables, dice: &mut Dice, jiffies: u64, tally: &mut Tally) {
+    let now = tables.now(jiffies);
+    let (client, dest) = (dice.below(CLIENTS) as u8, dice.below(DESTS as usize) as u32);
+    let identity = identity(PROTOCOL_TCP, client, dest);
+    let event = dice.one_of(&[Event::Syn, Event::Syn, Event::Syn, Event::Ack, Event::Fin, Event::Rst]);
+    match dice.below(20) {
+        0 => {
+            let id = dice.below(tables.cursor.conns_used.load().clamp(1, ROWS.into()) as usize) as u32;
+            let row = &tables.conns[id as usize];
+            let word = row.life.load();
+            if Life::unpack(word).is_live() && !Life::unpack(word).is_current(jiffies) {
+                retire(tables, id, row, word, jiffies);
+            }
+        }
+        1..8 => {
+            let flow = packet(identity.reply_key(), event);
+            if let Some(found) = find(tables, &flow, &now) {
+                tally.overtaken += usize::from(touch(tables, &found, &flow, &now).is_none());
+            }
+        }
+        _ => {
+            let flow = packet(identity.request_key(), event);
+            if let Some(found) = find(tables, &flow, &now) {
+                tally.overtaken += usize::from(touch(tables, &found, &flow, &now).is_none());
+            } else if event == Event::Syn {
+                match open(tables, &identity, Life::born(&identity, event, &now)) {
+                    Ok(_) => tally.opened += 1,
+                    Err(OpenError::Raced) => tally.raced += 1,
+                    Err(error) => panic!("{error:?}: too few rows for this test"),
+                }
+            }
+        }
+    }
+}
+
+/// Time stands still while the CPUs work and moves between rounds: no packet spends more than microseconds in the program,
+/// so none sees time jump. Rows rest for a round, as they do for the grace period.
+#[test]
+fn cpus_at_odds_leave_every_connection_accounted_for() {
+    let seed = 0x5eed;
+    println!("seed {seed:#x}");
+    let tables = SharedTables::new(DESTS as usize, ROWS as usize, |_, _| Ok(()));
+    let (begin, end) = (Barrier::new(CPUS as usize + 1), Barrier::new(CPUS as usize + 1));
+    let time = Cell64::new_zeroed();
+    time.store(START);
+    let cpu = |cpu: u64| {
+        let (mut dice, mut tally) = (Dice(seed ^ (cpu << 32)), Tally::default());
+        for _ in 0..ROUNDS {
+            begin.wait();
+            let now = time.load();
+            (0..OPERATIONS_A_ROUND).for_each(|_| operate(&tables, &mut dice, now, &mut tally));
+            end.wait();
+        }
+        tally
+    };
+    let total = thread::scope(|scope| {
+        let cpus: Vec<_> = (0..CPUS).map(|number| scope.spawn(move || cpu(number))).collect();
+        let mut dice = Dice(seed);
+        let mut failed = None;
+        for round in 0..ROUNDS {
+            begin.wait();
+            end.wait();
+            // A failed audit must not leave the others waiting at the barrier: the first one is reported at the end.
+            let audit = || audit(&tables, ROWS, DESTS, &tables.flows());
+            if failed.is_none()
+                && let Err(panic) = std::panic::catch_unwind(core::panic::AssertUnwindSafe(audit))
+            {
+                println!("round {round}");
+                failed = Some(panic);
+            }
+            time.store(time.load() + seconds(2) + dice.below(seconds(130) as usize) as u64);
+            tables.conns.iter().zip(0..).filter(|(row, _)| row.life.load() == Life::RETIRED).for_each(|(row, id)| {
+                row.life.store(0);
+                tables.give_conn(id);
+            });
+        }
+        if let Some(panic) = failed {
+            std::panic::resume_unwind(panic);
+        }
+        cpus.into_iter().map(|cpu| cpu.join().expect("a thread")).fold(Tally::default(), |sum, tally| Tally {
+            opened: sum.opened + tally.opened,
+            raced: sum.raced + tally.raced,
+            overtaken: sum.overtaken + tally.overtaken,
+        })
+    });
+    println!("{} opened, {} opened twice at once, {} overtaken", total.opened, total.raced, total.overtaken);
+    assert!(total.opened > 1_000 && total.raced > 10, "the threads must meet");
+}
+
+/// No room for the reply's entry, just when another CPU has already moved the connection on by the request's.
+#[test]
+fn a_half_opened_connection_that_moved_on_is_taken_back_as_it_is() {
+    fn refuse_replies(tables: &SharedTables, key: &FlowKey) -> Result<(), InsertError> {
+        if key.source_port != 8080 {
+            return Ok(());
+        }
+        let flow = packet(key_of_request(), Event::Fin);
+        let now = tables.now(START);
+        let found = find(tables, &flow, &now).expect("the request's entry");
+        assert_eq!(touch(tables, &found, &flow, &now), Some(()));
+        assert_eq!(counts(tables, 1), (0, 1), "SYN and FIN make TIME_WAIT, which is inactive");
+        Err(InsertError::Full)
+    }
+    fn key_of_request() -> FlowKey {
+        identity(PROTOCOL_TCP, 1, 1).request_key()
+    }
+
+    let tables = SharedTables::new(2, 1, refuse_replies);
+    let identity = identity(PROTOCOL_TCP, 1, 1);
+    let opened = open(&tables, &identity, Life::born(&identity, Event::Syn, &tables.now(START)));
+    assert_eq!(opened.map(drop), Err(OpenError::Full));
+    assert!(!tables.conns[0].life().is_live());
+    assert_eq!(counts(&tables, 1), (0, 0));
+    assert!(tables.flows().is_empty());
+}
+
+/// While the first packet's CPU writes the index, others end the connection: no entry may be left behind.
+#[test]
+fn a_connection_that_ends_while_it_is_opened_leaves_no_entry() {
+    fn end_it(tables: &SharedTables, key: &FlowKey) -> Result<(), InsertError> {
+        if key.source_port == 8080 {
+            let row = &tables.conns[0];
+            assert!(retire(tables, 0, row, row.life.load(), START));
+        }
+        Ok(())
+    }
+
+    let tables = SharedTables::new(2, 1, end_it);
+    let identity = identity(PROTOCOL_TCP, 1, 1);
+    let opened = open(&tables, &identity, Life::born(&identity, Event::Syn, &tables.now(START)));
+    assert_eq!(opened.map(drop), Err(OpenError::Raced));
+    assert_eq!(counts(&tables, 1), (0, 0));
+    assert!(tables.flows().is_empty());
+}
