@@ -14,7 +14,7 @@ use rtnetlink::{
     Handle, MulticastGroup, RouteMessageBuilder, new_multicast_connection,
     packet_core::{NetlinkMessage, NetlinkPayload},
     packet_route::{
-        RouteNetlinkMessage,
+        AddressFamily, RouteNetlinkMessage,
         link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
         neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
         route::{RouteAddress, RouteAttribute},
@@ -122,6 +122,12 @@ impl Network {
             let (message, _) = self.messages.next().await?;
             let NetlinkPayload::InnerMessage(message) = message.payload else { continue };
             let event = match message {
+                // A bridge tells of its ports in the same words; that a port left is not that the interface is gone.
+                RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link)
+                    if link.header.interface_family != AddressFamily::Unspec =>
+                {
+                    None
+                }
                 RouteNetlinkMessage::NewLink(link) => Interface::of(&link).map(Event::Interface),
                 RouteNetlinkMessage::DelLink(link) => Some(Event::InterfaceGone(link.header.index)),
                 RouteNetlinkMessage::NewRoute(_)
