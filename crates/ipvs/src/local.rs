@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Errno;
+use crate::{Errno, client::is_trusted};
 
 /// Name of the socket in the abstract namespace, without its leading NUL.
 pub const SOCKET_NAME: &str = "rlvs";
@@ -149,6 +149,9 @@ pub fn socket_address() -> std::io::Result<SocketAddr> {
 /// [`Error::Socket`] if nobody listens or 30 s pass in silence, [`Error::Malformed`], [`Error::Refused`].
 pub fn call(request: &Request) -> Result<Reply, Error> {
     let stream = UnixStream::connect_addr(&socket_address()?)?;
+    if !is_trusted(&stream) {
+        return Err(Error::Socket(std::io::ErrorKind::ConnectionRefused.into()));
+    }
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     exchange(&stream, request)

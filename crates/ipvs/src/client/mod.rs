@@ -9,6 +9,7 @@ mod backend;
 mod transport;
 
 pub use backend::{Backend, Connection, Peer, UnknownBackend, connect};
+pub(crate) use transport::is_trusted;
 pub use transport::{KernelTransport, RlvsTransport, SOCKET_NAME, Transport};
 
 use crate::Errno;

@@ -1,14 +1,16 @@
 //! The two ways to a control interface: rlvsd's Unix socket, and the kernel's netlink socket.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::net::netlink::{GENERIC, SocketAddrNetlink};
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, connect, recv, send,
     socket_with,
 };
+
+use rustix::process::geteuid;
 
 use crate::Errno;
 
@@ -52,7 +54,8 @@ impl RlvsTransport {
     /// Connects.
     ///
     /// # Errors
-    /// `ECONNREFUSED` if rlvsd does not run in this network namespace, or what the system says.
+    /// `ECONNREFUSED` if rlvsd does not run in this network namespace (or another user took its name), or what the
+    /// system says.
     pub fn connect() -> Result<RlvsTransport, Errno> {
         RlvsTransport::connect_to(SOCKET_NAME)
     }
@@ -64,6 +67,9 @@ impl RlvsTransport {
     pub fn connect_to(name: &[u8]) -> Result<RlvsTransport, Errno> {
         let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         connect(&socket, &SocketAddrUnix::new_abstract_name(name)?)?;
+        if !is_trusted(&socket) {
+            return Err(Errno::CONNREFUSED);
+        }
         be_patient(&socket)?;
         Ok(RlvsTransport { socket })
     }
@@ -108,6 +114,12 @@ impl Transport for KernelTransport {
     fn receive(&mut self) -> Result<Vec<u8>, Errno> {
         receive_whole(&self.socket)
     }
+}
+
+/// Whether the other end of a Unix socket is root's or our own: anybody may take a name in the abstract namespace, and
+/// what we say there is meant for the director.
+pub(crate) fn is_trusted(socket: &impl AsFd) -> bool {
+    socket_peercred(socket).is_ok_and(|peer| peer.uid.is_root() || peer.uid == geteuid())
 }
 
 fn be_patient(socket: &OwnedFd) -> Result<(), Errno> {
