@@ -7,14 +7,15 @@
 
 use std::{
     fs, io, iter,
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     thread,
 };
 
 use anyhow::{Context, Result, anyhow};
 use rustix::{
-    fs::{CWD, Mode, OFlags},
+    fs::{CWD, FlockOperation, Mode, OFlags},
+    io::Errno,
     mount::{MountFlags, UnmountFlags},
     thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
 };
@@ -29,12 +30,47 @@ const USUAL: &str = "/sys/fs/bpf";
 const OURS: &str = "/run/rlvs/bpf";
 /// Our part of it.
 const NAME: &str = "rlvs";
+/// Held while a file system is looked for, mounted, filled for the first time, or taken away. It must lie outside of it.
+const LOCK: &str = "/run/rlvs.lock";
 
-/// The directory of the pins of this thread's network namespace; it need not exist yet.
+/// The right to mount and unmount, and to rely on what is mounted: daemons of several network namespaces share the mount.
+pub struct Lock(#[expect(dead_code, reason = "what is locked as long as it is open")] fs::File);
+
+impl Lock {
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// Where the file cannot be made.
+    pub fn take() -> Result<Self> {
+        let doing = || format!("locking {LOCK}");
+        loop {
+            let file = fs::File::create(LOCK).with_context(doing)?;
+            rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))
+                .with_context(doing)?;
+            // Whoever held it may have removed the file: then this is a lock on nothing.
+            let ours = file.metadata().with_context(doing)?.ino();
+            if fs::metadata(LOCK).is_ok_and(|there| there.ino() == ours) {
+                return Ok(Self(file));
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Nothing stays behind where nothing of ours is mounted.
+        if !is_bpffs(Path::new(OURS)) {
+            let _ = fs::remove_file(LOCK);
+        }
+    }
+}
+
+/// The directory of the pins of this thread's network namespace; it need not exist yet. Needs the [`Lock`], until
+/// something is pinned there.
 ///
 /// # Errors
 /// Where no BPF file system is there and `mount` is false, or mounting fails.
-pub fn root(mount: bool) -> Result<PathBuf> {
+pub fn root(_: &Lock, mount: bool) -> Result<PathBuf> {
     let base = match existing() {
         Some(base) => base,
         None if mount => mount_ours()?,
@@ -47,7 +83,7 @@ pub fn root(mount: bool) -> Result<PathBuf> {
 ///
 /// # Errors
 /// Where something cannot be removed.
-pub fn remove(root: &Path) -> io::Result<()> {
+pub fn remove(_: &Lock, root: &Path) -> io::Result<()> {
     if root.exists() {
         fs::remove_dir_all(root)?;
     }
@@ -58,7 +94,11 @@ pub fn remove(root: &Path) -> io::Result<()> {
     }
     if shared.parent().is_some_and(|base| base.ends_with("run/rlvs/bpf")) {
         on_host(|| {
-            rustix::mount::unmount(OURS, UnmountFlags::empty())?;
+            match rustix::mount::unmount(OURS, UnmountFlags::empty()) {
+                // Somebody looks into it: the next one to unload will find it unused.
+                Err(Errno::BUSY) => return Ok(()),
+                unmounted => unmounted?,
+            }
             fs::remove_dir(OURS)?;
             // /run/rlvs may hold other things, of a lab for instance.
             let _ = fs::remove_dir("/run/rlvs");

@@ -67,7 +67,8 @@ async fn serve(options: Options, sockets: Sockets) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
 
-    let root = bpffs::root(true)?;
+    let lock = bpffs::Lock::take()?;
+    let root = bpffs::root(&lock, true)?;
     let DataPlane { mut programs, maps, side } = loader::load(Some(&root), options.sizes)?;
     let clock = Clock::new(loader::xdp(&mut programs, CLOCK_PROGRAM)?)?;
     let network = Network::connect().context("connecting to the kernel's routing tables")?;
@@ -78,6 +79,9 @@ async fn serve(options: Options, sockets: Sockets) -> Result<()> {
         counters: Counters(side.verdicts),
         since: Instant::now(),
     });
+
+    // The maps are pinned and their directories made: nobody unmounts under us any more.
+    drop(lock);
 
     let mut watcher = Watcher { options, served: Rc::clone(&served), interface_map: side.interfaces };
     let interfaces = network.interfaces().await.context("listing interfaces")?;
@@ -177,13 +181,14 @@ pub fn unload() -> Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => bail!("rlvsd still runs here: stop it first"),
         sockets => sockets.context("taking the control sockets")?,
     };
-    let Ok(root) = bpffs::root(false) else { return Ok(false) };
+    let lock = bpffs::Lock::take()?;
+    let Ok(root) = bpffs::root(&lock, false) else { return Ok(false) };
     if !root.exists() {
         return Ok(false);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let interfaces = runtime.block_on(async { Network::connect()?.interfaces().await })?;
     attach::detach_clsact(&interfaces);
-    bpffs::remove(&root).with_context(|| format!("removing {}", root.display()))?;
+    bpffs::remove(&lock, &root).with_context(|| format!("removing {}", root.display()))?;
     Ok(true)
 }
