@@ -115,11 +115,35 @@ impl Attachments {
             return Ok(());
         }
         let (hook, reason) = self.attach_by_choice(interface)?;
-        // The other hook may be pinned from an earlier run.
-        let other = if hook == Hook::Tc { Hook::Xdp } else { Hook::Tc };
-        remove_pin(&self.pin(interface, other))?;
+        // An earlier daemon may have attached in another way; two programs in a row would be one too many.
+        let (tcx, clsact) = (hook == Hook::Tc && self.has_tcx(), hook == Hook::Tc && !self.has_tcx());
+        if hook != Hook::Xdp {
+            remove_pin(&self.pin(interface, Hook::Xdp))?;
+        }
+        if !tcx {
+            remove_pin(&self.pin(interface, Hook::Tc))?;
+        }
+        if !clsact {
+            detach_clsact(interface);
+        }
         tracing::info!(interface = interface.name, %hook, "attached: {reason}");
         self.by_index.insert(interface.index, Attachment { name: interface.name.clone(), hook, reason });
+        Ok(())
+    }
+
+    /// Takes what an earlier daemon attached from interfaces that are no longer wanted, or gone.
+    ///
+    /// # Errors
+    /// Where a pin cannot be removed.
+    pub fn release_others(&self, interfaces: &[Interface]) -> Result<()> {
+        let others = interfaces.iter().filter(|interface| !self.by_index.contains_key(&interface.index));
+        others.for_each(detach_clsact);
+        for entry in fs::read_dir(&self.links)?.flatten() {
+            let index = entry.file_name().to_str().and_then(|name| name.split('-').next()?.parse().ok());
+            if !index.is_some_and(|index| self.by_index.contains_key(&index)) {
+                remove_pin(&entry.path())?;
+            }
+        }
         Ok(())
     }
 
@@ -176,11 +200,15 @@ impl Attachments {
 
     fn attach_tc(&mut self, interface: &Interface) -> Result<()> {
         let pin = self.pin(interface, Hook::Tc);
-        let tcx =
-            self.tc_style == TcStyle::Auto && KernelVersion::current().is_ok_and(|v| v >= KernelVersion::new(6, 6, 0));
+        let tcx = self.has_tcx();
         let program = loader::tc(&mut self.programs)?;
         let attached = if tcx { attach_tcx(program, interface, &pin) } else { attach_clsact(program, interface) };
         attached.with_context(|| format!("attaching to the tc hook of {}", interface.name))
+    }
+
+    /// Whether tc programs are attached by tcx links; by clsact filters if not.
+    fn has_tcx(&self) -> bool {
+        self.tc_style == TcStyle::Auto && KernelVersion::current().is_ok_and(|v| v >= KernelVersion::new(6, 6, 0))
     }
 
     fn pin(&self, interface: &Interface, hook: Hook) -> PathBuf {
@@ -258,10 +286,8 @@ fn virtual_kind(interface: &Interface) -> Option<String> {
     }
 }
 
-/// Takes filters of the clsact hook away from these interfaces; links go with their pins.
-pub fn detach_clsact(interfaces: &[Interface]) {
-    for interface in interfaces {
-        // "Not there" is the usual answer.
-        let _ = aya::programs::tc::qdisc_detach_program(&interface.name, TcAttachType::Ingress, loader::TC_PROGRAM);
-    }
+/// Takes our filter of the clsact hook away from an interface; links go with their pins.
+pub fn detach_clsact(interface: &Interface) {
+    // "Not there" is the usual answer.
+    let _ = aya::programs::tc::qdisc_detach_program(&interface.name, TcAttachType::Ingress, loader::TC_PROGRAM);
 }

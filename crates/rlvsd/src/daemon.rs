@@ -138,7 +138,7 @@ impl Watcher {
         for interface in wanted {
             self.arrived(interface)?;
         }
-        Ok(())
+        self.served.attachments.borrow().release_others(interfaces)
     }
 
     async fn watch(mut self, mut network: Network) {
@@ -188,7 +188,7 @@ pub fn unload() -> Result<bool> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let interfaces = runtime.block_on(async { Network::connect()?.interfaces().await })?;
-    attach::detach_clsact(&interfaces);
+    interfaces.iter().for_each(attach::detach_clsact);
     bpffs::remove(&lock, &root).with_context(|| format!("removing {}", root.display()))?;
     Ok(true)
 }

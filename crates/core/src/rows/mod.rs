@@ -134,4 +134,4 @@ pub struct CursorRow {
 const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<ServiceKey>() == 24);
 // Rows of a memory-mapped array must not straddle its 8-byte elements.
-const _: () = assert!(size_of::<ConfigRow>() % 8 == 0);
+const _: () = assert!(size_of::<ConfigRow>().is_multiple_of(8));

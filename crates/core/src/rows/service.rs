@@ -180,4 +180,6 @@ impl Stats {
 }
 
 // Rows of a memory-mapped array must not straddle its 8-byte elements.
-const _: () = assert!(size_of::<ServiceRow>() % 8 == 0 && size_of::<DestRow>() % 8 == 0 && size_of::<MemberRow>() == 8);
+const _: () = assert!(
+    size_of::<ServiceRow>().is_multiple_of(8) && size_of::<DestRow>().is_multiple_of(8) && size_of::<MemberRow>() == 8
+);
