@@ -3,6 +3,7 @@
 //! A scheduler's state is one word that it replaces by compare-and-swap. Of two CPUs that schedule in the same moment one
 //! chooses again, as if it had come second; so the sequence of picks is the sequence that one CPU would make.
 
+pub mod least;
 pub mod rr;
 pub mod wrr;
 
@@ -23,12 +24,33 @@ pub enum Scheduler {
     RoundRobin = 1,
     /// Weighted round robin.
     WeightedRoundRobin = 2,
+    /// Least connections.
+    LeastConnection = 3,
+    /// Least connections for its weight.
+    WeightedLeastConnection = 4,
+    /// Shortest expected delay.
+    ShortestExpectedDelay = 5,
+    /// Never queue: an idle one if there is one, else as the shortest expected delay.
+    NeverQueue = 6,
+    /// Failover: the heaviest.
+    Failover = 7,
+    /// Overflow: the heaviest that has not more active connections than its weight.
+    Overflow = 8,
 }
 
 impl Scheduler {
     /// All of them, with the names that `ipvsadm -s` takes.
-    pub const ALL: [(&'static str, Self); 3] =
-        [("none", Self::None), ("rr", Self::RoundRobin), ("wrr", Self::WeightedRoundRobin)];
+    pub const ALL: [(&'static str, Self); 9] = [
+        ("none", Self::None),
+        ("rr", Self::RoundRobin),
+        ("wrr", Self::WeightedRoundRobin),
+        ("lc", Self::LeastConnection),
+        ("wlc", Self::WeightedLeastConnection),
+        ("sed", Self::ShortestExpectedDelay),
+        ("nq", Self::NeverQueue),
+        ("fo", Self::Failover),
+        ("ovf", Self::Overflow),
+    ];
 
     /// The scheduler of this name.
     pub fn by_name(name: &str) -> Option<Self> {
@@ -42,11 +64,7 @@ impl Scheduler {
 
     /// Its name.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::RoundRobin => "rr",
-            Self::WeightedRoundRobin => "wrr",
-        }
+        Self::ALL.iter().find(|(_, scheduler)| *scheduler == self).map_or("none", |(name, _)| *name)
     }
 }
 
@@ -70,8 +88,10 @@ pub fn pick<T: Tables>(tables: &T, service: &ServiceRow) -> Option<u32> {
             rr::pick(tables, span, state)
         } else if scheduler == Scheduler::WeightedRoundRobin as u32 {
             wrr::pick(tables, span, state, service.sched_config.load())
-        } else {
+        } else if scheduler == Scheduler::None as u32 {
             return None;
+        } else {
+            least::pick(tables, span, state, scheduler)
         };
         chosen = pick.dest;
         if pick.state == state || T::swap(&service.sched_state, state, pick.state) == state {

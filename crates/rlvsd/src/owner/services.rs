@@ -220,7 +220,7 @@ impl Owner {
     fn schedule_anew(&self, entry: &Entry, row: &ServiceRow, edit: Edit) {
         let state = row.sched_state.load();
         let state = match (entry.scheduler, edit) {
-            (Scheduler::None, _) | (Scheduler::RoundRobin, Edit::Bound) => 0,
+            (Scheduler::RoundRobin, Edit::Bound) => 0,
             (Scheduler::RoundRobin, Edit::Inserted) => rr::after_insertion(state),
             (Scheduler::RoundRobin, Edit::Removed(place)) => rr::after_removal(state, place),
             (Scheduler::RoundRobin, Edit::Weights) => return,
@@ -231,6 +231,8 @@ impl Owner {
                 row.sched_config.store(config.pack());
                 if matches!(edit, Edit::Bound) { config.fresh_state() } else { config.state_after_edit(state) }
             }
+            // The others decide by the counters alone.
+            _ => 0,
         };
         row.sched_state.store(state);
     }

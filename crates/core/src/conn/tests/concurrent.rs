@@ -8,7 +8,7 @@ use crate::rows::{CursorRow, DestRow, MemberRow, ServiceKey, ServiceRow, Stats};
 use crate::tables::Walk;
 use crate::verdict::Drop;
 use core::ops::ControlFlow;
-use core::sync::atomic::Ordering::SeqCst;
+use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::collections::HashMap;
 use std::sync::{Barrier, Mutex, MutexGuard};
 use std::vec::Vec;
@@ -27,17 +27,22 @@ struct SharedTables {
     flows: Mutex<HashMap<FlowKey, FlowEntry>>,
     free: Mutex<Vec<u32>>,
     on_insert: OnInsert,
+    /// How often the index was looked at.
+    looks: AtomicU64,
 }
 
 impl SharedTables {
     fn new(dests: usize, conns: usize, on_insert: OnInsert) -> Self {
         let NativeTables { config, cursor, dests, conns, .. } = NativeTables::new(0, dests, 0, conns, HZ);
-        Self { config, cursor, dests, conns, flows: Mutex::default(), free: Mutex::default(), on_insert }
+        Self { config, cursor, dests, conns, flows: Mutex::default(), free: Mutex::default(), on_insert, looks: AtomicU64::new(1) }
     }
 
     fn flows(&self) -> MutexGuard<'_, HashMap<FlowKey, FlowEntry>> {
-        // Between a look at the index and what follows from it, others get their turn: that is what is tested.
-        thread::yield_now();
+        // Between a look at the index and what follows from it, others get their turn: that is what is tested. Not each
+        // time: on a busy machine a turn is long.
+        if self.looks.fetch_add(1, SeqCst).is_multiple_of(37) {
+            thread::yield_now();
+        }
         self.flows.lock().expect("no thread panics in here")
     }
 
@@ -125,18 +130,30 @@ impl Tables for SharedTables {
 }
 
 const CPUS: u64 = 4;
-const ROUNDS: usize = 60;
-const OPERATIONS_A_ROUND: usize = 2_500;
+const ROUNDS: usize = 50;
+const OPERATIONS_A_ROUND: usize = 2_000;
 const ROWS: u32 = 12_000;
 const DESTS: u32 = 3;
 /// Few, so that they are always at odds.
 const CLIENTS: usize = 6;
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Tally {
     opened: usize,
     raced: usize,
     overtaken: usize,
+    refused: usize,
+}
+
+impl Tally {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            opened: self.opened + other.opened,
+            raced: self.raced + other.raced,
+            overtaken: self.overtaken + other.overtaken,
+            refused: self.refused + other.refused,
+        }
+    }
 }
 
 /// One CPU's packets and sweeps at one moment.
@@ -168,7 +185,7 @@ fn operate(tables: &SharedTables, dice: &mut Dice, jiffies: u64, tally: &mut Tal
                 match open(tables, &identity, Life::born(&identity, event, &now)) {
                     Ok(_) => tally.opened += 1,
                     Err(OpenError::Raced) => tally.raced += 1,
-                    Err(error) => panic!("{error:?}: too few rows for this test"),
+                    Err(_) => tally.refused += 1,
                 }
             }
         }
@@ -219,14 +236,10 @@ fn cpus_at_odds_leave_every_connection_accounted_for() {
         if let Some(panic) = failed {
             std::panic::resume_unwind(panic);
         }
-        cpus.into_iter().map(|cpu| cpu.join().expect("a thread")).fold(Tally::default(), |sum, tally| Tally {
-            opened: sum.opened + tally.opened,
-            raced: sum.raced + tally.raced,
-            overtaken: sum.overtaken + tally.overtaken,
-        })
+        cpus.into_iter().map(|cpu| cpu.join().expect("a thread")).fold(Tally::default(), Tally::plus)
     });
-    println!("{} opened, {} opened twice at once, {} overtaken", total.opened, total.raced, total.overtaken);
-    assert!(total.opened > 1_000 && total.raced > 10, "the threads must meet");
+    println!("{total:?}");
+    assert!(total.opened > 1_000 && total.raced > 10 && total.refused == 0, "the threads must meet, with rows enough");
 }
 
 /// No room for the reply's entry, just when another CPU has already moved the connection on by the request's.
