@@ -1,6 +1,12 @@
 //! The daemon's life: take the sockets, load or take over the data plane, attach, serve, and leave it forwarding.
 
-use std::{cell::RefCell, io, rc::Rc, time::Duration, time::Instant};
+use std::{
+    cell::RefCell,
+    io,
+    path::Path,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail};
 use aya::maps::{HashMap, MapData};
@@ -69,17 +75,39 @@ async fn serve(options: Options, sockets: Sockets) -> Result<()> {
 
     let lock = bpffs::Lock::take()?;
     let root = bpffs::root(&lock, true)?;
-    let DataPlane { mut programs, maps, side } = loader::load(Some(&root), options.sizes)?;
+    let was_loaded = root.exists();
+    if let Err(error) = start(options, sockets, &root, lock).await {
+        // A data plane that was there before goes on; one that this daemon made and cannot serve goes.
+        if !was_loaded {
+            take_away(&bpffs::Lock::take()?, &root).await?;
+        }
+        return Err(error);
+    }
+
+    tracing::info!("ready");
+    // Only a service manager listens; without one this does nothing.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping; forwarding goes on until `rlvs unload`");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    Ok(())
+}
+
+/// Loads or takes over the data plane, attaches it, and begins to serve.
+async fn start(options: Options, sockets: Sockets, root: &Path, lock: bpffs::Lock) -> Result<()> {
+    let DataPlane { mut programs, maps, side } = loader::load(Some(root), options.sizes)?;
     let clock = Clock::new(loader::xdp(&mut programs, CLOCK_PROGRAM)?)?;
     let network = Network::connect().context("connecting to the kernel's routing tables")?;
     let (newcomers, announced) = mpsc::unbounded_channel();
     let served = Rc::new(Served {
         owner: RefCell::new(Owner::new(SharedTables::new(maps), clock, newcomers)),
-        attachments: RefCell::new(Attachments::new(programs, &root, options.hook, options.tc_style)?),
+        attachments: RefCell::new(Attachments::new(programs, root, options.hook, options.tc_style)?),
         counters: Counters(side.verdicts),
         since: Instant::now(),
     });
-
     // The maps are pinned and their directories made: nobody unmounts under us any more.
     drop(lock);
 
@@ -95,18 +123,7 @@ async fn serve(options: Options, sockets: Sockets) -> Result<()> {
     });
     spawn_local(every(Duration::from_millis(expire::INTERVAL_MS), Rc::clone(&served), Owner::sweep));
     spawn_local(every(Duration::from_secs(estimator::INTERVAL_S), Rc::clone(&served), Owner::estimate));
-    sockets.serve(&served).context("serving the control sockets")?;
-
-    tracing::info!("ready");
-    // Only a service manager listens; without one this does nothing.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping; forwarding goes on until `rlvs unload`");
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    Ok(())
+    sockets.serve(&served).context("serving the control sockets")
 }
 
 /// Calls `action` of the owner once every `period`.
@@ -187,8 +204,13 @@ pub fn unload() -> Result<bool> {
         return Ok(false);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let interfaces = runtime.block_on(async { Network::connect()?.interfaces().await })?;
-    interfaces.iter().for_each(attach::detach_clsact);
-    bpffs::remove(&lock, &root).with_context(|| format!("removing {}", root.display()))?;
+    runtime.block_on(take_away(&lock, &root))?;
     Ok(true)
+}
+
+/// Detaches the programs from every interface and removes the pins under `root`.
+async fn take_away(lock: &bpffs::Lock, root: &Path) -> Result<()> {
+    let interfaces = Network::connect()?.interfaces().await?;
+    interfaces.iter().for_each(attach::detach_clsact);
+    bpffs::remove(lock, root).with_context(|| format!("removing {}", root.display()))
 }

@@ -15,8 +15,15 @@ use std::vec::Vec;
 use std::{println, thread};
 use zerocopy::FromZeros;
 
-/// What happens as a flow enters the index, before it does: another CPU's doing, or a refusal.
-type OnInsert = fn(&SharedTables, &FlowKey) -> Result<(), InsertError>;
+/// What other CPUs do just before a flow enters or leaves the index, and whether there is room.
+type Meanwhile = fn(&SharedTables, Change, &FlowKey) -> Result<(), InsertError>;
+
+/// What is about to happen to the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Insert,
+    Remove,
+}
 
 /// Tables that threads share: rows are atomics already, the index stands behind a lock, as it does in the kernel.
 struct SharedTables {
@@ -26,15 +33,15 @@ struct SharedTables {
     conns: Vec<ConnRow>,
     flows: Mutex<HashMap<FlowKey, FlowEntry>>,
     free: Mutex<Vec<u32>>,
-    on_insert: OnInsert,
+    meanwhile: Meanwhile,
     /// How often the index was looked at.
     looks: AtomicU64,
 }
 
 impl SharedTables {
-    fn new(dests: usize, conns: usize, on_insert: OnInsert) -> Self {
+    fn new(dests: usize, conns: usize, meanwhile: Meanwhile) -> Self {
         let NativeTables { config, cursor, dests, conns, .. } = NativeTables::new(0, dests, 0, conns, HZ);
-        Self { config, cursor, dests, conns, flows: Mutex::default(), free: Mutex::default(), on_insert, looks: AtomicU64::new(1) }
+        Self { config, cursor, dests, conns, flows: Mutex::default(), free: Mutex::default(), meanwhile, looks: AtomicU64::new(1) }
     }
 
     fn flows(&self) -> MutexGuard<'_, HashMap<FlowKey, FlowEntry>> {
@@ -77,7 +84,7 @@ impl Tables for SharedTables {
     }
 
     fn insert_flow(&self, key: &FlowKey, entry: FlowEntry, replace: bool) -> Result<(), InsertError> {
-        (self.on_insert)(self, key)?;
+        (self.meanwhile)(self, Change::Insert, key)?;
         let mut flows = self.flows();
         if !replace && flows.contains_key(key) {
             return Err(InsertError::Exists);
@@ -87,6 +94,7 @@ impl Tables for SharedTables {
     }
 
     fn remove_flow(&self, key: &FlowKey) {
+        (self.meanwhile)(self, Change::Remove, key).expect("removing needs no room");
         self.flows().remove(key);
     }
 
@@ -198,7 +206,7 @@ fn operate(tables: &SharedTables, dice: &mut Dice, jiffies: u64, tally: &mut Tal
 fn cpus_at_odds_leave_every_connection_accounted_for() {
     let seed = 0x5eed;
     println!("seed {seed:#x}");
-    let tables = SharedTables::new(DESTS as usize, ROWS as usize, |_, _| Ok(()));
+    let tables = SharedTables::new(DESTS as usize, ROWS as usize, |_, _, _| Ok(()));
     let (begin, end) = (Barrier::new(CPUS as usize + 1), Barrier::new(CPUS as usize + 1));
     let time = Cell64::new_zeroed();
     time.store(START);
@@ -242,38 +250,44 @@ fn cpus_at_odds_leave_every_connection_accounted_for() {
     assert!(total.opened > 1_000 && total.raced > 10 && total.refused == 0, "the threads must meet, with rows enough");
 }
 
+/// The connection of the tests below, and whether `key` is that of its replies.
+fn the_one() -> ConnIdentity {
+    identity(PROTOCOL_TCP, 1, 1)
+}
+
+fn is_reply(key: &FlowKey) -> bool {
+    *key == the_one().reply_key()
+}
+
+fn open_it(tables: &SharedTables) -> Result<(), OpenError> {
+    open(tables, &the_one(), Life::born(&the_one(), Event::Syn, &tables.now(START))).map(drop)
+}
+
 /// No room for the reply's entry, just when another CPU has already moved the connection on by the request's.
 #[test]
 fn a_half_opened_connection_that_moved_on_is_taken_back_as_it_is() {
-    fn refuse_replies(tables: &SharedTables, key: &FlowKey) -> Result<(), InsertError> {
-        if key.source_port != 8080 {
+    fn fin_then_no_room(tables: &SharedTables, change: Change, key: &FlowKey) -> Result<(), InsertError> {
+        if change != Change::Insert || !is_reply(key) {
             return Ok(());
         }
-        let flow = packet(key_of_request(), Event::Fin);
-        let now = tables.now(START);
+        let (flow, now) = (packet(the_one().request_key(), Event::Fin), tables.now(START));
         let found = find(tables, &flow, &now).expect("the request's entry");
         assert_eq!(touch(tables, &found, &flow, &now), Some(()));
         assert_eq!(counts(tables, 1), (0, 1), "SYN and FIN make TIME_WAIT, which is inactive");
         Err(InsertError::Full)
     }
-    fn key_of_request() -> FlowKey {
-        identity(PROTOCOL_TCP, 1, 1).request_key()
-    }
 
-    let tables = SharedTables::new(2, 1, refuse_replies);
-    let identity = identity(PROTOCOL_TCP, 1, 1);
-    let opened = open(&tables, &identity, Life::born(&identity, Event::Syn, &tables.now(START)));
-    assert_eq!(opened.map(drop), Err(OpenError::Full));
+    let tables = SharedTables::new(2, 1, fin_then_no_room);
+    assert_eq!(open_it(&tables), Err(OpenError::Full));
     assert!(!tables.conns[0].life().is_live());
-    assert_eq!(counts(&tables, 1), (0, 0));
-    assert!(tables.flows().is_empty());
+    audit(&tables, 1, 2, &tables.flows());
 }
 
 /// While the first packet's CPU writes the index, others end the connection: no entry may be left behind.
 #[test]
 fn a_connection_that_ends_while_it_is_opened_leaves_no_entry() {
-    fn end_it(tables: &SharedTables, key: &FlowKey) -> Result<(), InsertError> {
-        if key.source_port == 8080 {
+    fn end_it(tables: &SharedTables, change: Change, key: &FlowKey) -> Result<(), InsertError> {
+        if change == Change::Insert && is_reply(key) {
             let row = &tables.conns[0];
             assert!(retire(tables, 0, row, row.life.load(), START));
         }
@@ -281,9 +295,26 @@ fn a_connection_that_ends_while_it_is_opened_leaves_no_entry() {
     }
 
     let tables = SharedTables::new(2, 1, end_it);
-    let identity = identity(PROTOCOL_TCP, 1, 1);
-    let opened = open(&tables, &identity, Life::born(&identity, Event::Syn, &tables.now(START)));
-    assert_eq!(opened.map(drop), Err(OpenError::Raced));
-    assert_eq!(counts(&tables, 1), (0, 0));
-    assert!(tables.flows().is_empty());
+    assert_eq!(open_it(&tables), Err(OpenError::Raced));
+    audit(&tables, 1, 2, &tables.flows());
+}
+
+/// While one CPU takes an ended connection from the index, another one opens the same flow anew: the new connection has
+/// both its entries, or there is none yet.
+#[test]
+fn a_flow_opened_anew_while_the_old_connection_leaves_is_whole() {
+    /// Disturbs the removal of the reply's entry.
+    fn open_anew(tables: &SharedTables, change: Change, key: &FlowKey) -> Result<(), InsertError> {
+        if change == Change::Remove && is_reply(key) {
+            // It succeeds or it does not; the audit wants it whole.
+            let _ = open_it(tables);
+        }
+        Ok(())
+    }
+
+    let tables = SharedTables::new(2, 2, open_anew);
+    assert_eq!(open_it(&tables), Ok(()));
+    let row = &tables.conns[0];
+    assert!(retire(&tables, 0, row, row.life.load(), START));
+    audit(&tables, 2, 2, &tables.flows());
 }

@@ -7,7 +7,7 @@ use std::println;
 
 const OPERATIONS: usize = 1_200_000;
 /// Fewer than flows, so that the table is full at times.
-const ROWS: u32 = 96;
+const ROWS: u32 = 48;
 const DESTS: u32 = 5;
 
 /// Clients, services and destinations that meet at random.
