@@ -26,8 +26,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::watch::watch;
 
-/// How often the kernel is asked about the same neighbour at most. Its own retransmission timer is one second.
-const ASK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the kernel is asked about the same neighbour at most. While its own question is under way it ignores ours, so
+/// this only spares system calls; it should be shorter than TCP's first retransmission (200 ms), for when a neighbour is
+/// lost right after it was found.
+const ASK_INTERVAL: Duration = Duration::from_millis(100);
 /// How many neighbours are remembered as asked for before the list is tidied.
 const ASKED_MAX: usize = 4096;
 
