@@ -1,6 +1,7 @@
 //! The project's own tasks: `cargo xtask TASK`.
 
 mod bpf;
+mod kernels;
 mod packages;
 mod test;
 
@@ -26,6 +27,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Boot Debian's kernel in an emulator and run lab, load and parity tests in it (about a minute)
+    VerifyKernels,
     /// Run all checks: format, lints, licences, every test, and the eBPF object
     Test,
 }
@@ -46,6 +49,7 @@ fn run(task: &Task) -> Result<()> {
     match task {
         Task::Bpf { check: false } => bpf::update(&shell),
         Task::Bpf { check: true } => bpf::check(&shell),
+        Task::VerifyKernels => kernels::verify(&shell),
         Task::Test => test::run(&shell),
     }
 }

@@ -131,3 +131,6 @@ fn traffic(flow: &Flow, direction: Direction) -> Stats {
         Direction::Reply => Stats { out_packets: 1, out_bytes: bytes, ..Stats::default() },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! The native home: a frame in memory and tables in ordinary collections, for tests and simulation.
 
+pub mod frames;
+
 use std::boxed::Box;
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -198,31 +198,35 @@ impl From<InsertError> for OpenError {
     }
 }
 
-/// Opens a connection: fills a free row, counts it, and only then lets look-ups find it.
+/// Opens a connection: fills a free row, puts both its flows into the index, and only then makes it a connection. Whoever
+/// finds the row before that takes it for none and, as the request's flow is taken, opens none in its place.
 pub fn open<'t, T: Tables>(tables: &'t T, identity: &ConnIdentity, life: Life) -> Result<&'t ConnRow, OpenError> {
     let dest = tables.dest(identity.dest).ok_or(OpenError::Inconsistent)?;
     let id = tables.take_conn().ok_or(OpenError::Full)?;
     let row = tables.conn(id).ok_or(OpenError::Inconsistent)?;
     row.set_identity(identity);
-    row.life.store(life.pack());
-    T::add(&dest.counts, life.count());
 
-    let request = identity.request_key();
-    let reply = identity.reply_key();
-    let inserted = tables.insert_flow(&request, entry(id, Direction::Request), false).and_then(|()| {
+    // One key, filled again: a program has 512 bytes of stack in all.
+    let mut key = identity.request_key();
+    let mut inserted = tables.insert_flow(&key, entry(id, Direction::Request), false);
+    if inserted.is_ok() {
         // Two services may share a real server and port, a client may use one port for both: the newest connection gets
         // the replies, as in IPVS (connections.md section 2).
-        tables.insert_flow(&reply, entry(id, Direction::Reply), true).inspect_err(|_| tables.remove_flow(&request))
-    });
-    match inserted {
-        Ok(()) => Ok(row),
-        Err(error) => {
-            T::add(&dest.counts, life.count().wrapping_neg());
-            row.life.store(0);
-            tables.give_conn(id);
-            Err(error.into())
+        key = identity.reply_key();
+        inserted = tables.insert_flow(&key, entry(id, Direction::Reply), true);
+        if inserted.is_err() {
+            key = identity.request_key();
+            tables.remove_flow(&key);
         }
     }
+    if let Err(error) = inserted {
+        tables.give_conn(id);
+        return Err(error.into());
+    }
+    T::add(&dest.counts, life.count());
+    // A swap, not a store: it comes after everything above on every CPU.
+    T::swap(&row.life, 0, life.pack());
+    Ok(row)
 }
 
 fn entry(conn: u32, direction: Direction) -> FlowEntry {
@@ -237,8 +241,11 @@ pub fn retire<T: Tables>(tables: &T, id: u32, row: &ConnRow, seen: u64, now: u64
         return false;
     }
     let identity = row.identity();
-    remove_own_flow(tables, id, &identity.request_key());
-    remove_own_flow(tables, id, &identity.reply_key());
+    // The request's entry last: while it is there nobody opens the flow anew, so the reply's cannot be a newer connection's.
+    let mut key = identity.reply_key();
+    remove_own_flow(tables, id, &key);
+    key = identity.request_key();
+    remove_own_flow(tables, id, &key);
     if let Some(dest) = tables.dest(identity.dest) {
         T::add(&dest.counts, Life::unpack(seen).count().wrapping_neg());
     }

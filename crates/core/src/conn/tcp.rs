@@ -83,7 +83,7 @@ const TABLE: [[u8; STATES]; 12] = {
         [SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SR], // syn
         [CL, FW, SS, TW, FW, TW, CL, CW, LA, LI, TW], // fin
         [ES, ES, SS, ES, FW, TW, CL, CW, CL, LI, ES], // ack
-        [CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, SR], // rst
+        [CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL], // rst
     ]
 };
 

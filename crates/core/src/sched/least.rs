@@ -79,7 +79,7 @@ mod tests {
 
     /// Three reals added in the order 1 (weight 3), 2 (weight 2), 3 (weight 1); twelve SYNs left in SYN_RECV.
     fn picks(scheduler: Scheduler) -> String {
-        let mut tables = NativeTables::new(1, 4, 3, 1, 100);
+        let tables = NativeTables::new(1, 4, 3, 1, 100);
         for (slot, (real, weight)) in [(3, 1), (2, 2), (1, 3)].into_iter().enumerate() {
             tables.members[slot].dest.store(real);
             tables.members[slot].weight.store(weight);
@@ -110,7 +110,7 @@ mod tests {
     /// schedulers.md section 0: one active connection weighs as much as 256 inactive ones, no more.
     #[test]
     fn an_active_connection_is_256_inactive_ones() {
-        let mut tables = NativeTables::new(1, 2, 2, 1, 100);
+        let tables = NativeTables::new(1, 2, 2, 1, 100);
         for real in 0..2 {
             tables.members[real].dest.store(real as u32);
             tables.members[real].weight.store(1);

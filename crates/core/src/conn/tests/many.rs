@@ -7,7 +7,7 @@ use std::println;
 
 const OPERATIONS: usize = 1_200_000;
 /// Fewer than flows, so that the table is full at times.
-const ROWS: u32 = 48;
+const ROWS: u32 = 72;
 const DESTS: u32 = 5;
 
 /// Clients, services and destinations that meet at random.
@@ -98,7 +98,7 @@ fn a_million_operations_leave_every_connection_accounted_for() {
     }
     audit(&world.tables, ROWS, DESTS, &world.tables.flows.borrow());
     println!("{} opened, {} refused for lack of room", world.opened, world.refused);
-    assert!(world.opened > 50_000 && world.refused > 1_000, "the run must reach both");
+    assert!(world.opened > 30_000 && world.refused > 1_000, "the run must reach both");
 
     // With everything over, nothing is left.
     world.now += seconds(1000);
