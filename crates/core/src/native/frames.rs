@@ -75,7 +75,7 @@ impl Datagram {
         let checksum_at = match &self.transport {
             Transport::Tcp(flags, options) => {
                 let header_len = tcp::HEADER_LEN_MIN + options.len();
-                bytes.extend([1, 2, 3, 4, 5, 6, 7, 8, (header_len / 4 << 4) as u8, *flags, 0x20, 0, 0, 0, 0, 0]);
+                bytes.extend([1, 2, 3, 4, 5, 6, 7, 8, (header_len * 4) as u8, *flags, 0x20, 0, 0, 0, 0, 0]);
                 bytes.extend(options);
                 tcp::CHECKSUM_AT
             }
