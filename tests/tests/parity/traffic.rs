@@ -113,7 +113,7 @@ impl Traffic {
             }
         });
         let flags = self.dice.one_of(&[SYN, SYN, SYN, SYN | 0xc0, SYN | FIN, SYN | ACK, SYN | RST]);
-        self.from_client(number, flags)
+        self.client_packet(number, flags)
     }
 
     fn request(&mut self) -> Sent {
@@ -122,10 +122,10 @@ impl Traffic {
         }
         let number = self.dice.below(self.conversations.len());
         let flags = self.dice.one_of(&[ACK, ACK, ACK, ACK | FIN, FIN, RST, RST | ACK, SYN, 0, 0x28]);
-        self.from_client(number, flags)
+        self.client_packet(number, flags)
     }
 
-    fn from_client(&mut self, number: usize, flags: u8) -> Sent {
+    fn client_packet(&mut self, number: usize, flags: u8) -> Sent {
         let Conversation { client, virtual_end, protocol, .. } = self.conversations[number];
         let port = self.port(0);
         let bytes = self.datagram(port, client, virtual_end, protocol, flags).frame();
