@@ -56,7 +56,7 @@ impl SharedTables {
     fn flows(&self) -> MutexGuard<'_, HashMap<FlowKey, FlowEntry>> {
         // Between a look at the index and what follows from it, others get their turn: that is what is tested. Not each
         // time: on a busy machine a turn is long.
-        if self.looks.fetch_add(1, SeqCst) % 37 == 0 {
+        if self.looks.fetch_add(1, SeqCst).is_multiple_of(37) {
             thread::yield_now();
         }
         self.flows.lock().expect("no thread panics in here")
