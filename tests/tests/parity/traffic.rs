@@ -126,10 +126,15 @@ impl Traffic {
     }
 
     fn client_packet(&mut self, number: usize, flags: u8) -> Sent {
-        let Conversation { client, virtual_end, protocol, .. } = self.conversations[number];
+        let Conversation { client, virtual_end, protocol, real } = self.conversations[number];
         let port = self.port(0);
-        let bytes = self.datagram(port, client, virtual_end, protocol, flags).frame();
-        Sent { port, bytes, conversation: Some(number) }
+        let mut datagram = self.datagram(port, client, virtual_end, protocol, flags);
+        if let Some(real) = real
+            && self.dice.once_in(8)
+        {
+            datagram.payload = sum_to_zero(&datagram, real);
+        }
+        Sent { port, bytes: datagram.frame(), conversation: Some(number) }
     }
 
     fn reply(&mut self) -> Sent {
@@ -247,4 +252,16 @@ impl Traffic {
         let len = 4 * self.dice.below(max + 1);
         self.bytes(len)
     }
+}
+
+/// A payload with which the transport sum is 0 after `real` has become the destination: UDP writes that as 0xffff.
+fn sum_to_zero(datagram: &Datagram, real: End) -> Vec<u8> {
+    let checksum_at = match &datagram.transport {
+        Transport::Tcp(..) => 16,
+        Transport::Udp | Transport::UdpUnsummed => 6,
+    };
+    let at = 34 + datagram.options.len() + checksum_at;
+    // The checksum over an empty word, put in its place, completes the sum to 0.
+    let rewritten = Datagram { destination: real, payload: vec![0, 0], ..datagram.clone() };
+    rewritten.frame()[at..at + 2].to_vec()
 }

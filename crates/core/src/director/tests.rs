@@ -380,6 +380,22 @@ proptest! {
     }
 }
 
+/// RFC 768: a UDP sum that comes out as 0 is written as 0xffff, as 0 means "none"; TCP has no such rule.
+#[test]
+fn a_sum_of_zero_is_written_as_each_protocol_wants_it() {
+    for (transport, written) in [(Transport::Udp, [0xff, 0xff]), (Transport::Tcp(tcp::SYN, Vec::new()), [0, 0])] {
+        let without = Datagram { payload: std::vec![0, 0], ..datagram(CLIENT, VIP, transport) };
+        let at = checksum_at(&without);
+        // A payload equal to the checksum that goes out without it completes that sum to 0.
+        let checksum = forwarded(&without, CLIENT, REAL).frame()[at..at + 2].to_vec();
+        let first = Datagram { payload: checksum, ..without };
+        let mut bytes = first.frame();
+        assert_eq!(run(&director(), &mut bytes), Verdict::Forward(HOP));
+        assert_eq!(bytes[at..at + 2], written);
+        assert_eq!(bytes, forwarded(&first, CLIENT, REAL).frame());
+    }
+}
+
 /// Makes random bytes look like IPv4, the more the higher `looks` is: ethertype, header and total length, protocol,
 /// destination and ports. `shape` decides what is free.
 fn disguise(bytes: &mut [u8], looks: u8, shape: [u8; 4]) {
