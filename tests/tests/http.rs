@@ -70,6 +70,32 @@ fn downloads_arrive_whole(hook: Hook) {
     assert_nothing_lost(&cluster);
 }
 
+/// Between hosts that leave checksums to one another nobody notices a wrong one. So here some host works them out, or checks
+/// them: the director, as one does whose network card cannot; the ends; one side only.
+#[test]
+fn checksums_hold_whoever_works_them_out() {
+    if !need::programs(&[("ethtool", "ethtool")]) {
+        return;
+    }
+    let Some((cluster, _servers, checksum)) = file_servers(Hook::Tc) else { return };
+    for without_offload in [
+        &[("director", "eth0"), ("director", "eth1")][..],
+        &[("client", "eth0"), ("director", "eth0")],
+        &[("client", "eth0"), ("real1", "eth0"), ("real2", "eth0")],
+    ] {
+        for (host, interface) in without_offload {
+            cluster.run(host, &format!("ethtool -K {interface} tx off"));
+        }
+        for _ in 0..2 {
+            assert_eq!(download(&cluster), checksum, "{without_offload:?}");
+        }
+        assert_nothing_lost(&cluster);
+        for (host, interface) in without_offload {
+            cluster.run(host, &format!("ethtool -K {interface} tx on"));
+        }
+    }
+}
+
 /// Four at once, two from each real server.
 fn downloads_at_once_arrive_whole(hook: Hook) {
     let Some((cluster, _servers, checksum)) = file_servers(hook) else { return };

@@ -43,10 +43,18 @@ fn names_are_looked_up(hook: Hook) {
         });
         server
     });
-    let answers: Vec<_> =
-        (0..6).map(|_| cluster.run("client", &format!("dig +short +time=1 +tries=3 @{VIP} who.lab TXT"))).collect();
-    // The newest server stands first.
-    assert_eq!(answers, ["\"real2\"\n", "\"real1\"\n"].repeat(3));
+    let ask = || cluster.try_run("client", &format!("dig +short +time=2 +tries=1 @{VIP} who.lab TXT"));
+    // A first datagram may be lost where a link-layer address is not known yet; dig would ask again from another port.
+    eventually("the VIP answers", patience(), || match ask() {
+        ran if ran.code == Some(0) => Ok(()),
+        ran => Err(format!("{ran:?}")),
+    });
+    cluster.ipvsadm("-Z");
+    let answers: Vec<_> = (0..6).map(|_| ask().stdout).collect();
+    let mut both = [answers[0].clone(), answers[1].clone()];
+    assert_eq!(answers, [both.clone(), both.clone(), both.clone()].concat());
+    both.sort();
+    assert_eq!(both, ["\"real1\"\n", "\"real2\"\n"]);
     let stats = cluster.stats();
     assert_eq!([VIP, REAL1, REAL2].map(|address| stats[&format!("{address}:53")][0]), [6, 3, 3]);
 }

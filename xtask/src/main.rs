@@ -5,7 +5,7 @@ mod kernels;
 mod packages;
 mod test;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{env, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -44,8 +44,9 @@ fn main() -> ExitCode {
 }
 
 fn run(task: &Task) -> Result<()> {
+    // Tasks name files from the folder of the workspace, from wherever they are called.
+    env::set_current_dir(root()?)?;
     let shell = Shell::new()?;
-    shell.change_dir(root()?);
     match task {
         Task::Bpf { check: false } => bpf::update(&shell),
         Task::Bpf { check: true } => bpf::check(&shell),

@@ -1,6 +1,6 @@
 //! All checks, in the order in which they fail fastest.
 
-use std::time::Instant;
+use std::{env, path::PathBuf, time::Instant};
 
 use anyhow::{Context, Result};
 use rustix::process::getuid;
@@ -55,6 +55,8 @@ pub fn run(shell: &Shell) -> Result<()> {
     }
     UNPRIVILEGED.iter().try_for_each(|check| timed(shell, check))?;
     if getuid().is_root() {
+        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+        let _programs = shell.push_env("RLVS_BIN_DIR", env::current_dir()?.join(target).join("release"));
         // Here everything can be had, so a scenario that finds a program missing fails.
         let _env = packages::may_install(shell).then(|| shell.push_env("RLVS_TEST_REQUIRE_ALL", "1"));
         PRIVILEGED.iter().try_for_each(|check| timed(shell, check))?;
