@@ -39,7 +39,7 @@ for hook in tc xdp; do
 done
 for test in /opt/rlvs/test-*; do
   echo "guest: ${test##*/}"
-  "$test" --test-threads=1 --nocapture 2>&1 | tail -n 15 | tee /last
+  "$test" --test-threads=1 --nocapture 2>&1 | tail -n 60 | tee /last
   grep -q '^test result: ok' /last || ok=0
 done
 [ $ok = 1 ] && echo "guest: all passed"

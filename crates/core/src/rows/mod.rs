@@ -117,7 +117,7 @@ pub struct ConfigRow {
     pub hz: Cell32,
     /// Bumped when a route or neighbour changes: next hops cached under another epoch are looked up again. Never 0.
     pub epoch: Cell32,
-    /// Always 0.
+    /// Always 0, which the verifier cannot know.
     pub reserved: Cell32,
     /// Timeouts in jiffies.
     pub timeouts: [Cell32; TIMEOUTS],

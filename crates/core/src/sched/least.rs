@@ -11,9 +11,13 @@ use crate::tables::{Tables, Walk};
 
 /// Picks by the rule of `scheduler`, a number of [`Scheduler`].
 pub fn pick<T: Tables>(tables: &T, span: Span, state: u64, scheduler: u32) -> Pick {
-    let mut search = Search { span, scheduler, cost: 0, weight: 0, best: None };
+    // Kernels before 6.7 verify a loop's body once, in the state that it finds first, and remove what cannot happen then: the
+    // comparison with an earlier candidate. So the search begins with zeros that the verifier knows nothing of.
+    let zero = tables.config().map_or(0, |config| config.reserved.load());
+    let none = u64::from(zero);
+    let mut search = Search { span, scheduler, cost: none, weight: none, found: zero, best: zero };
     tables.walk(span.len, &mut search);
-    Pick { dest: search.best, state }
+    Pick { dest: (search.found != 0).then_some(search.best), state }
 }
 
 /// The best destination so far.
@@ -22,7 +26,9 @@ struct Search {
     scheduler: u32,
     cost: u64,
     weight: u64,
-    best: Option<u32>,
+    /// Not 0 once there is one.
+    found: u32,
+    best: u32,
 }
 
 impl<T: Tables> Walk<T> for Search {
@@ -43,8 +49,9 @@ impl<T: Tables> Walk<T> for Search {
         let (cost, weight) = score(self.scheduler, counts, weight);
         let idle = self.scheduler == Scheduler::NeverQueue as u32 && counts.active == 0;
         // Products stay below 2^63: a cost has at most 41 bits, and more than 2^32 connections there are not.
-        if idle || self.best.is_none() || self.cost.wrapping_mul(weight) > cost.wrapping_mul(self.weight) {
-            self.best = Some(id);
+        if idle || self.found == 0 || self.cost.wrapping_mul(weight) > cost.wrapping_mul(self.weight) {
+            self.found = 1;
+            self.best = id;
             self.cost = cost;
             self.weight = weight;
         }
