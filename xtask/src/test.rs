@@ -9,13 +9,15 @@ use xshell::{Shell, cmd};
 use crate::{bpf, packages};
 
 /// Programs that the scenarios run against the real thing.
-const TEST_PACKAGES: [&str; 9] = [
+const TEST_PACKAGES: [&str; 11] = [
     "curl",
     "dnsmasq-base",
     "ethtool",
     "iperf3",
     "iproute2",
     "iptables",
+    "iputils-ping",
+    "mount",
     "bind9-dnsutils",
     "nginx-light",
     "util-linux",
