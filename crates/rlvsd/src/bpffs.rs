@@ -71,12 +71,16 @@ impl Drop for Lock {
 /// # Errors
 /// Where no BPF file system is there and `mount` is false, or mounting fails.
 pub fn root(_: &Lock, mount: bool) -> Result<PathBuf> {
-    let base = match existing() {
-        Some(base) => base,
+    let ours = Path::new(NAME).join(netns::cookie()?.to_string());
+    // The host's may have been mounted after ours was filled: what is pinned already decides.
+    let existing = existing();
+    let filled = existing.iter().find(|base| base.join(&ours).exists());
+    let base = match filled.or(existing.first()) {
+        Some(base) => base.clone(),
         None if mount => mount_ours()?,
         None => return Err(anyhow!("no BPF file system is mounted at {USUAL} or {OURS}")),
     };
-    Ok(base.join(NAME).join(netns::cookie()?.to_string()))
+    Ok(base.join(ours))
 }
 
 /// Removes the pins under `root`, then every directory that is empty without them, then our own mount if it is unused.
@@ -108,10 +112,11 @@ pub fn remove(_: &Lock, root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn existing() -> Option<PathBuf> {
+/// The BPF file systems in sight, those that are usual first.
+fn existing() -> Vec<PathBuf> {
     let host = format!("/proc/{}/root", host());
     let candidates = [USUAL, OURS].into_iter().flat_map(|path| [path.into(), PathBuf::from(format!("{host}{path}"))]);
-    candidates.into_iter().find(|path| is_bpffs(path))
+    candidates.filter(|path| is_bpffs(path)).collect()
 }
 
 /// A process that stands for the host: the first of process 1 and our ancestors, the oldest first, whose mount namespace we
@@ -143,7 +148,7 @@ fn mount_ours() -> Result<PathBuf> {
     })
     .with_context(|| format!("mounting a BPF file system at {OURS}"))?;
     tracing::info!("mounted a BPF file system at {OURS}, as none was there");
-    existing().context("the BPF file system just mounted is not to be seen")
+    existing().into_iter().next().context("the BPF file system just mounted is not to be seen")
 }
 
 /// Runs `action` in the host's mount namespace, on a thread of its own that ends with it.
