@@ -32,7 +32,7 @@ macro_rules! cell {
                 self.0.store(value, core::sync::atomic::Ordering::Relaxed);
             }
 
-            /// The atomic, for the compare-and-swap and the addition of a home.
+            /// The atomic.
             pub fn atomic(&self) -> &$atomic {
                 &self.0
             }
@@ -69,4 +69,18 @@ cell! {
 cell! {
     /// 64 bits, in the native byte order.
     Cell64, u64, core::sync::atomic::AtomicU64
+}
+
+#[cfg(not(target_arch = "bpf"))]
+impl Cell64 {
+    /// If the cell holds `expected`, it holds `new` afterwards. Returns what it held.
+    pub fn swap_if(&self, expected: u64, new: u64) -> u64 {
+        use core::sync::atomic::Ordering::SeqCst;
+        self.atomic().compare_exchange(expected, new, SeqCst, SeqCst).unwrap_or_else(|seen| seen)
+    }
+
+    /// Adds `delta`, wrapping.
+    pub fn add(&self, delta: u64) {
+        self.atomic().fetch_add(delta, core::sync::atomic::Ordering::SeqCst);
+    }
 }

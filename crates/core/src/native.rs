@@ -7,9 +7,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::vec::Vec;
 
-use core::ops::ControlFlow;
-use core::sync::atomic::Ordering::Relaxed;
-
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::cell::Cell64;
@@ -19,7 +16,7 @@ use crate::packet::{HEADER_OFFSET_MAX, Packet};
 use crate::rows::{
     ABI, ConfigRow, ConnRow, CursorRow, DestRow, FlowEntry, FlowKey, MemberRow, ServiceKey, ServiceRow, Stats,
 };
-use crate::tables::{InsertError, Tables, Walk};
+use crate::tables::{InsertError, Tables, Walk, walk_plainly};
 use crate::verdict::Drop;
 
 /// A frame in memory.
@@ -216,18 +213,14 @@ impl Tables for NativeTables {
     }
 
     fn walk<W: Walk<Self>>(&self, steps: u32, walk: &mut W) {
-        for index in 0..steps {
-            if let ControlFlow::Break(()) = walk.step(self, index) {
-                break;
-            }
-        }
+        walk_plainly(self, steps, walk);
     }
 
     fn swap(cell: &Cell64, expected: u64, new: u64) -> u64 {
-        cell.atomic().compare_exchange(expected, new, Relaxed, Relaxed).unwrap_or_else(|seen| seen)
+        cell.swap_if(expected, new)
     }
 
     fn add(cell: &Cell64, delta: u64) {
-        cell.atomic().fetch_add(delta, Relaxed);
+        cell.add(delta);
     }
 }

@@ -64,3 +64,13 @@ pub trait Tables: Sized {
     /// Adds `delta`, wrapping.
     fn add(cell: &Cell64, delta: u64);
 }
+
+/// [`Tables::walk`] for homes in which any loop will do.
+#[cfg(not(target_arch = "bpf"))]
+pub fn walk_plainly<T: Tables, W: Walk<T>>(tables: &T, steps: u32, walk: &mut W) {
+    for index in 0..steps {
+        if let ControlFlow::Break(()) = walk.step(tables, index) {
+            break;
+        }
+    }
+}

@@ -115,15 +115,15 @@ impl Attachments {
             return Ok(());
         }
         let (hook, reason) = self.attach_by_choice(interface)?;
-        // An earlier daemon may have attached in another way; two programs in a row would be one too many.
-        let (tcx, clsact) = (hook == Hook::Tc && self.has_tcx(), hook == Hook::Tc && !self.has_tcx());
-        if hook != Hook::Xdp {
-            remove_pin(&self.pin(interface, Hook::Xdp))?;
+        // An earlier daemon may have attached in another way; two programs in a row would be one too many. What is pinned
+        // is a link to this hook, unless this is a clsact filter, of which nothing is.
+        let is_clsact = hook == Hook::Tc && !self.has_tcx();
+        for link in [Hook::Tc, Hook::Xdp] {
+            if link != hook || is_clsact {
+                remove_pin(&self.pin(interface, link))?;
+            }
         }
-        if !tcx {
-            remove_pin(&self.pin(interface, Hook::Tc))?;
-        }
-        if !clsact {
+        if !is_clsact {
             detach_clsact(interface);
         }
         tracing::info!(interface = interface.name, %hook, "attached: {reason}");
@@ -180,22 +180,17 @@ impl Attachments {
     fn attach_xdp(&mut self, interface: &Interface) -> Result<()> {
         let pin = self.pin(interface, Hook::Xdp);
         let program = loader::xdp(&mut self.programs, loader::XDP_PROGRAM)?;
-        if let Some(old) = pinned(&pin)? {
-            // One step from the old program to the new one.
-            if let Ok(link) = XdpLink::try_from(old)
-                && program.attach_to_link(link).is_ok()
-            {
-                return Ok(());
-            }
-            remove_pin(&pin)?;
-        }
-        let id = program
-            .attach(&interface.name, XdpMode::Driver)
-            .with_context(|| format!("attaching to the XDP hook of {}", interface.name))?;
-        let link = FdLink::try_from(program.take_link(id)?)
-            .map_err(|_| anyhow!("the kernel gave no XDP link, only an attachment that ends with this process"))?;
-        link.pin(&pin).with_context(|| format!("pinning {}", pin.display()))?;
-        Ok(())
+        let attached = hold_by_pin(
+            program,
+            &pin,
+            |program, old| XdpLink::try_from(old).is_ok_and(|link| program.attach_to_link(link).is_ok()),
+            |program| {
+                let id = program.attach(&interface.name, XdpMode::Driver)?;
+                FdLink::try_from(program.take_link(id)?)
+                    .map_err(|_| anyhow!("the kernel gave no XDP link, only an attachment that ends with this process"))
+            },
+        );
+        attached.with_context(|| format!("attaching to the XDP hook of {}", interface.name))
     }
 
     fn attach_tc(&mut self, interface: &Interface) -> Result<()> {
@@ -217,18 +212,32 @@ impl Attachments {
 }
 
 fn attach_tcx(program: &mut SchedClassifier, interface: &Interface, pin: &Path) -> Result<()> {
+    hold_by_pin(
+        program,
+        pin,
+        |program, old| SchedClassifierLink::try_from(old).is_ok_and(|link| program.attach_to_link(link).is_ok()),
+        |program| {
+            let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+            let id = program.attach_with_options(&interface.name, TcAttachType::Ingress, options)?;
+            FdLink::try_from(program.take_link(id)?).map_err(|_| anyhow!("the kernel gave no tcx link"))
+        },
+    )
+}
+
+/// Attaches by a pinned link: the one that is there takes the new program in one step, or a new one is made and pinned.
+fn hold_by_pin<P>(
+    program: &mut P,
+    pin: &Path,
+    take_over: impl FnOnce(&mut P, FdLink) -> bool,
+    make: impl FnOnce(&mut P) -> Result<FdLink>,
+) -> Result<()> {
     if let Some(old) = pinned(pin)? {
-        if let Ok(link) = SchedClassifierLink::try_from(old)
-            && program.attach_to_link(link).is_ok()
-        {
+        if take_over(program, old) {
             return Ok(());
         }
         remove_pin(pin)?;
     }
-    let options = TcAttachOptions::TcxOrder(LinkOrder::default());
-    let id = program.attach_with_options(&interface.name, TcAttachType::Ingress, options)?;
-    let link = FdLink::try_from(program.take_link(id)?).map_err(|_| anyhow!("the kernel gave no tcx link"))?;
-    link.pin(pin).with_context(|| format!("pinning {}", pin.display()))?;
+    make(program)?.pin(pin).with_context(|| format!("pinning {}", pin.display()))?;
     Ok(())
 }
 

@@ -17,34 +17,25 @@ pub const INTERVAL_MS: u64 = 500;
 /// (connections.md section 10).
 const TRASH_S: u64 = 120;
 
-/// What a sweep saw.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Connections that live on.
-    pub live: u64,
-    /// Connections ended by this sweep.
-    pub expired: u64,
-}
-
-/// Looks at every row once. `now` and `hz` are jiffies and jiffies per second.
-pub fn sweep(tables: &SharedTables, now: u64, hz: u64) -> Swept {
-    let mut swept = Swept::default();
+/// Looks at every row once, and returns how many connections live on. `now` and `hz` are jiffies and jiffies per second.
+pub fn sweep(tables: &SharedTables, now: u64, hz: u64) -> u64 {
+    let mut live = 0;
     let grace = (GRACE_MS * hz).div_ceil(1000) as u32;
     for id in 0..tables.conns_used() {
         let Some(row) = tables.conn(id) else { break };
         let word = row.life.load();
         let life = Life::unpack(word);
         if life.is_current(now) {
-            swept.live += 1;
+            live += 1;
         } else if life.is_live() {
-            swept.expired += u64::from(conn::retire(tables, id, row, word, now));
+            conn::retire(tables, id, row, word, now);
         } else if life.flags & flags::RETIRED != 0 && (now as u32).wrapping_sub(row.retired_at.load()) >= grace {
             // In this order, a daemon that dies in between loses one row and never gives one out twice.
             row.life.store(0);
             tables.give_conn(id);
         }
     }
-    swept
+    live
 }
 
 /// Marks removed destinations that have lost their last connection and names those that have been so for long enough.

@@ -3,14 +3,9 @@
 //! Rows of the arrays are the very memory that packets read; they are read and written here through the same cells.
 //! Everything `unsafe` of the daemon stands in this file.
 
-use std::{
-    io,
-    marker::PhantomData,
-    os::fd::{AsFd, AsRawFd},
-    ptr::NonNull,
-};
+use std::{io, marker::PhantomData, os::fd::AsFd, ptr::NonNull};
 
-use aya::maps::{Map, MapData, MapError};
+use aya::maps::{Map, MapData};
 use rlvs_core::rows::{ConfigRow, ConnRow, CursorRow, DestRow, MemberRow, ServiceRow};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -71,7 +66,6 @@ impl<R: Row> SharedArray<R> {
             )?
         };
         let rows = NonNull::new(rows.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
-        debug_assert!(fd.as_raw_fd() >= 0);
         Ok(Self { rows, count, _map: map, row: PhantomData })
     }
 
@@ -123,12 +117,3 @@ impl<R: Row> Drop for SharedArray<R> {
 
 // SAFETY: the pointer leads to memory that is shared between all CPUs anyway. JUSTIFICATION: raw pointers are not Send.
 unsafe impl<R: Row> Send for SharedArray<R> {}
-
-/// What an I/O error is to the loader.
-pub fn io_error(error: MapError) -> io::Error {
-    match error {
-        MapError::SyscallError(error) => error.io_error,
-        MapError::IoError(error) => error,
-        other => io::Error::other(other),
-    }
-}

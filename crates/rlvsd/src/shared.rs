@@ -1,13 +1,13 @@
 //! The daemon's own home of the core: its tables over the maps, for expiring connections with the very code that opens them.
 
-use std::{cell::RefCell, ops::ControlFlow, sync::atomic::Ordering};
+use std::cell::RefCell;
 
 use aya::maps::MapError;
 use rlvs_core::{
     cell::Cell64,
     forward::next_hop::{Route, RouteQuery},
     rows::{ConfigRow, ConnRow, CursorRow, DestRow, FlowEntry, FlowKey, MemberRow, ServiceKey, ServiceRow, Stats},
-    tables::{InsertError, Tables, Walk},
+    tables::{InsertError, Tables, Walk, walk_plainly},
     verdict::Drop,
 };
 use zerocopy::{FromBytes, IntoBytes};
@@ -156,19 +156,14 @@ impl Tables for SharedTables {
     }
 
     fn walk<W: Walk<Self>>(&self, steps: u32, walk: &mut W) {
-        for index in 0..steps {
-            if let ControlFlow::Break(()) = walk.step(self, index) {
-                break;
-            }
-        }
+        walk_plainly(self, steps, walk);
     }
 
     fn swap(cell: &Cell64, expected: u64, new: u64) -> u64 {
-        let swapped = cell.atomic().compare_exchange(expected, new, Ordering::SeqCst, Ordering::SeqCst);
-        swapped.unwrap_or_else(|seen| seen)
+        cell.swap_if(expected, new)
     }
 
     fn add(cell: &Cell64, delta: u64) {
-        cell.atomic().fetch_add(delta, Ordering::Relaxed);
+        cell.add(delta);
     }
 }

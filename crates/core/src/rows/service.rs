@@ -54,7 +54,7 @@ pub struct ServiceRow {
     pub zero_base: Stats,
 }
 
-/// Number of destinations the flow may choose from stands in [`Span`]; each is one of these.
+/// A slot of a member list (see [`Span`]): one destination that a scheduler may choose.
 #[cfg_attr(not(target_arch = "bpf"), derive(zerocopy::FromZeros))]
 #[repr(C)]
 pub struct MemberRow {

@@ -30,7 +30,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
     clock::Clock,
-    expire::{self, Swept},
+    expire,
     host::LocalHost,
     pool::{IdPool, SpanPool},
     shared::SharedTables,
@@ -55,7 +55,8 @@ pub struct Owner {
     spans: SpanPool,
     /// Number of the next service or destination in the order of creation.
     created: u64,
-    swept: Swept,
+    /// Connections that lived at the last sweep.
+    live: u64,
     /// Where to say which real servers are new, so that their neighbours are known before the first packet.
     newcomers: UnboundedSender<IpAddr>,
 }
@@ -80,7 +81,7 @@ impl Owner {
             dest_ids,
             spans,
             created: 1,
-            swept: Swept::default(),
+            live: 0,
             newcomers,
         };
         owner.take_over();
@@ -103,7 +104,7 @@ impl Owner {
     /// Ends expired connections and frees what nobody uses any more.
     pub fn sweep(&mut self) {
         let (now, hz) = (self.clock.now(), u64::from(self.clock.hz()));
-        self.swept = expire::sweep(&self.tables, now, hz);
+        self.live = expire::sweep(&self.tables, now, hz);
         for id in expire::sweep_trash(&mut self.tables, self.trash.values().copied(), now, hz) {
             self.trash.retain(|_, row| *row != id);
             self.tables.dests.update(id, |row| row.created = 0);
@@ -226,8 +227,9 @@ impl Director for Owner {
         refuse_dest(spec)?;
         let dest = *self.model.add_destination(service, spec)?;
         let added = self.attach_dest(service, &dest);
-        if added.is_err() {
-            self.model.delete_destination(service, &spec.key)?;
+        match added {
+            Ok(()) => self.announce(spec.key.address),
+            Err(_) => _ = self.model.delete_destination(service, &spec.key)?,
         }
         added
     }

@@ -139,7 +139,6 @@ impl Owner {
         });
         self.tables.services.update(service_id, |row| row.departed = row.departed.minus(stats));
         self.dest_rates.insert(id, Estimator::at(&stats));
-        let _ = self.newcomers.send(dest.key().address);
         entry.dests.insert(0, id);
         entry.dest_ids.insert(*dest.key(), id);
         let published = self.publish(service, Edit::Inserted);

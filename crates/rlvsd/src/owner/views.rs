@@ -94,7 +94,7 @@ impl Owner {
     /// Numbers of services, destinations, connections, and the most connections there can be.
     pub fn sizes(&self) -> [u64; 4] {
         let dests: usize = self.entries.values().map(|entry| entry.dests.len()).sum();
-        [self.entries.len() as u64, dests as u64, self.swept.live, self.tables.conns.len() as u64]
+        [self.entries.len() as u64, dests as u64, self.live, self.tables.conns.len() as u64]
     }
 }
 

@@ -5,9 +5,8 @@ use crate::cell::Cell64;
 use crate::forward::next_hop::{Route, RouteQuery};
 use crate::native::Dice;
 use crate::rows::{CursorRow, DestRow, MemberRow, ServiceKey, ServiceRow, Stats};
-use crate::tables::Walk;
+use crate::tables::{Walk, walk_plainly};
 use crate::verdict::Drop;
-use core::ops::ControlFlow;
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::collections::HashMap;
 use std::sync::{Barrier, Mutex, MutexGuard};
@@ -135,19 +134,15 @@ impl Tables for SharedTables {
     }
 
     fn walk<W: Walk<Self>>(&self, steps: u32, walk: &mut W) {
-        for index in 0..steps {
-            if let ControlFlow::Break(()) = walk.step(self, index) {
-                break;
-            }
-        }
+        walk_plainly(self, steps, walk);
     }
 
     fn swap(cell: &Cell64, expected: u64, new: u64) -> u64 {
-        cell.atomic().compare_exchange(expected, new, SeqCst, SeqCst).unwrap_or_else(|seen| seen)
+        cell.swap_if(expected, new)
     }
 
     fn add(cell: &Cell64, delta: u64) {
-        cell.atomic().fetch_add(delta, SeqCst);
+        cell.add(delta);
     }
 }
 
