@@ -14,7 +14,14 @@ use aya::{
     },
 };
 use rlvs::lab::Netns;
-use rlvsd::{attach::links_dir, bpffs, loader::maps_dir};
+use rlvsd::{
+    attach::links_dir,
+    bpffs,
+    loader::{TC_PROGRAM, maps_dir},
+};
+use serde_json::Value;
+
+use crate::Cluster;
 
 /// The BPF file system that the daemon mounts where the host has none.
 const OURS: &str = "/run/rlvs/bpf";
@@ -32,10 +39,11 @@ impl Loaded {
     ///
     /// # Panics
     /// Where there is nothing.
-    pub fn of(director: &Netns) -> Self {
-        let root = root(director);
+    pub fn of(cluster: &Cluster) -> Self {
+        let root = root(cluster.host("director"));
         let maps = pins(&maps_dir(&root)).map(|pin| MapInfo::from_pin(pin).expect("a pinned map").id()).collect();
-        let programs = pins(&links_dir(&root)).map(|pin| link(&pin).program_id()).collect();
+        let mut programs: BTreeSet<_> = pins(&links_dir(&root)).map(|pin| link(&pin).program_id()).collect();
+        programs.extend(filters(cluster).into_values());
         Self { root, maps, programs }
     }
 
@@ -61,15 +69,45 @@ impl Loaded {
     }
 }
 
-/// The links that are pinned for a director, one for each interface with a program on it: name of the pin, and the number
-/// that the kernel gave the link. A link that keeps its number was there all the time.
+/// Every place where a director has a program, by a name that stays, with the number that the kernel gave to what is there.
+/// A program that was taken off and put on again shows by another number.
+///
+/// # Panics
+/// Where no data plane is loaded.
+pub fn attached(cluster: &Cluster) -> BTreeMap<String, u32> {
+    let filters = filters(cluster).into_iter().map(|(interface, program)| (format!("{interface} by filter"), program));
+    pinned_links(cluster.host("director")).into_iter().chain(filters).collect()
+}
+
+/// The links that are pinned for a director: name of the pin, and the link's number. XDP is attached so, and tc from Linux
+/// 6.6 on.
 ///
 /// # Panics
 /// Where no data plane is loaded.
 pub fn pinned_links(director: &Netns) -> BTreeMap<String, u32> {
-    let root = root(director);
     let name = |pin: &Path| pin.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    pins(&links_dir(&root)).map(|pin| (name(&pin), link(&pin).id())).collect()
+    pins(&links_dir(&root(director))).map(|pin| (name(&pin), link(&pin).id())).collect()
+}
+
+/// The filters of ours on a director's interfaces: interface, and the program's number. Older kernels' tc is attached so.
+///
+/// # Panics
+/// Where the director has no namespace.
+pub fn filters(cluster: &Cluster) -> BTreeMap<String, u32> {
+    let json = |line: &str| -> Vec<Value> {
+        let printed = cluster.run("director", line);
+        // `tc` prints nothing at all where there is nothing.
+        if printed.trim().is_empty() { Vec::new() } else { serde_json::from_str(&printed).expect("a list in JSON") }
+    };
+    let mut filters = BTreeMap::new();
+    for interface in json("ip -j link show") {
+        let interface = interface["ifname"].as_str().expect("a name");
+        let shown = json(&format!("tc -j filter show dev {interface} ingress"));
+        let ours = shown.iter().map(|filter| &filter["options"]["prog"]).find(|program| program["name"] == TC_PROGRAM);
+        let id = ours.and_then(|program| u32::try_from(program["id"].as_u64()?).ok());
+        filters.extend(id.map(|id| (interface.to_owned(), id)));
+    }
+    filters
 }
 
 /// Where a director's pins are.

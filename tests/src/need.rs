@@ -1,7 +1,7 @@
 //! What a scenario needs of the machine, and how it says that something is missing.
 
 use std::{
-    env,
+    env, fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Once,
@@ -39,6 +39,14 @@ pub fn programs(wanted: &[(&str, &str)]) -> bool {
     })
 }
 
+/// Whether the kernel is at least of this version.
+pub fn kernel(major: u32, minor: u32) -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map_while(|number| number.parse().ok());
+    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    version >= (major, minor) || skip(&format!("needs Linux {major}.{minor}, and this is {}", release.trim_end()))
+}
+
 /// The programs under test.
 ///
 /// # Panics
@@ -74,7 +82,12 @@ pub fn find(program: &str) -> Option<PathBuf> {
 fn missing(what: &str) -> bool {
     let required = env::var(REQUIRE_ALL).is_ok_and(|value| value == "1");
     assert!(!required, "{what} ({REQUIRE_ALL}=1)");
+    skip(what)
+}
+
+/// Says why a scenario is left out; always false.
+fn skip(why: &str) -> bool {
     let scenario = std::thread::current().name().unwrap_or("a scenario").to_owned();
-    note(&format!("SKIPPED: {scenario}: {what}"));
+    note(&format!("SKIPPED: {scenario}: {why}"));
     false
 }

@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::process::CommandExt, path::Path};
 
+use rlvs_ipvs::local::Status;
 use rlvs_tests::{Cluster, Hook, Ran, WEB, eventually, need, on_both_hooks, patience, view};
 
 on_both_hooks!(a_second_daemon_is_refused, edited_and_deleted, statistics_are_zeroed);
@@ -232,6 +233,39 @@ fn statistics_are_zeroed(hook: Hook) {
     assert!(cluster.stats().values().all(|stats| *stats == [0; 5]), "{:?}", cluster.stats());
     assert_eq!(cluster.connections().len(), 18);
     assert_eq!(cluster.servers().iter().map(|server| server.inactive).sum::<u32>(), 18);
+}
+
+/// `rlvs status` shows root what the daemon knows; where there is none, or no right, it says so.
+#[test]
+fn the_status_is_shown() {
+    let Some(mut cluster) = Cluster::balancing(Hook::Auto) else { return };
+    cluster.requests(WEB, 5);
+    let shown = cluster.run("director", "rlvs status");
+    let status = cluster.status();
+    assert!(shown.starts_with(&format!("rlvsd {}, process {}, up ", status.version, status.pid)), "{shown}");
+    assert!(shown.contains("\n1 services, 2 destinations, "), "{shown}");
+    for (name, interface) in &status.interfaces {
+        assert!(shown.contains(&format!("  {name:<15} {:<4} {}\n", interface.hook, interface.reason)), "{shown}");
+    }
+    // A request of HTTP is at least five packets and four answers.
+    assert!(status.counters["forwarded"] + status.counters["unresolved"] >= 45, "{status:?}");
+    let json: Status = serde_json::from_str(&cluster.run("director", "rlvs status --json")).expect("JSON");
+    let timeless = |status: Status| Status { uptime_s: 0, counters: [].into(), ..status };
+    assert_eq!(timeless(json), timeless(status));
+
+    let copy = cluster.dir().join("rlvs");
+    fs::copy(need::bin_dir().join("rlvs"), &copy).expect("a copy");
+    let mut command = cluster.command(&copy.display().to_string());
+    command.arg("status").uid(NOBODY).gid(NOBODY);
+    let failure = |words: &str| Ran { code: Some(1), stdout: String::new(), stderr: format!("rlvs: {words}\n") };
+    let refused = cluster.try_command("director", &mut command, patience());
+    assert_eq!(refused, failure("rlvsd refused: you must be root"));
+
+    cluster.terminate();
+    let absent = cluster.try_run("director", "rlvs status");
+    assert_eq!(absent, failure("rlvsd does not run in this network namespace"));
+    assert_eq!(cluster.run("director", "rlvs unload"), "");
+    assert_eq!(cluster.run("director", "rlvs unload"), "nothing is loaded in this network namespace\n");
 }
 
 /// Has `ipvsadm -R` read lines.

@@ -8,7 +8,7 @@ use std::{
 use rlvs::lab::HttpServer;
 use rlvs_tests::{
     CLIENT, Cluster, GATEWAY, Hook, REAL1, REAL2, VIP, WEB, eventually,
-    loaded::pinned_links,
+    loaded::attached,
     need, on_both_hooks, patience,
     talk::{accept, connect, hear, hear_nothing, listen, say, say_unheard},
 };
@@ -85,7 +85,7 @@ fn a_new_interface_is_attached_and_a_gone_one_forgotten(hook: Hook) {
     }
     let Some(mut cluster) = Cluster::balancing(hook) else { return };
     let director = cluster.host("director").name().to_owned();
-    let pins = pinned_links(cluster.host("director"));
+    let pins = attached(&cluster);
     let guest = cluster.new_host("guest");
     let run = |line: &str| {
         let mut words = line.split_whitespace();
@@ -115,14 +115,14 @@ fn a_new_interface_is_attached_and_a_gone_one_forgotten(hook: Hook) {
     let answers: Vec<_> = answers.into_iter().map(|answer| answer.expect("an answer").server).collect();
     assert_eq!(answers, Cluster::wrr_picks(5));
     assert!(cluster.connections().iter().all(|connection| connection.source.starts_with("10.9.0.2:")));
-    assert_eq!(pinned_links(cluster.host("director")).len(), pins.len() + 1);
+    assert_eq!(attached(&cluster).len(), pins.len() + 1);
 
     cluster.run("director", "ip link delete eth2");
     eventually("the interface is forgotten", patience(), || {
         let interfaces = cluster.status().interfaces;
         if interfaces.contains_key("eth2") { Err(format!("{interfaces:?}")) } else { Ok(()) }
     });
-    assert_eq!(pinned_links(cluster.host("director")), pins);
+    assert_eq!(attached(&cluster), pins);
     cluster.assert_daemon_runs();
     assert_eq!(cluster.requests(WEB, 5), Cluster::wrr_picks(10)[5..]);
 }
@@ -141,13 +141,13 @@ fn a_bridge_port_that_leaves_its_bridge_stays_attached(hook: Hook) {
     cluster.run("director", "ip link set port0 master br0");
     wait_attached("port0");
     wait_attached("far0");
-    let links = pinned_links(cluster.host("director"));
+    let links = attached(&cluster);
     cluster.run("director", "ip link set port0 nomaster");
     // The daemon takes the kernel's messages in order: once it knows a later interface, it has seen that of the port.
     cluster.run("director", "ip link add later0 type veth peer name later1");
     wait_attached("later1");
     wait_attached("later0");
-    let mut now = pinned_links(cluster.host("director"));
+    let mut now = attached(&cluster);
     now.retain(|name, _| links.contains_key(name));
     assert_eq!(now, links, "the program was taken off and put on again");
 }

@@ -88,6 +88,15 @@ fn datagrams_are_balanced_and_counted(hook: Hook) {
     of_servers.sort();
     assert_eq!(of_servers, [counted(1, 1), counted(1, 5)]);
     assert!(cluster.connections().iter().all(|connection| connection.protocol == "UDP" && connection.state == "UDP"));
+    // On tc checksums may be left to whoever can work them out; a director whose cards cannot does it itself.
+    if hook == Hook::Tc && need::programs(&[("ethtool", "ethtool")]) {
+        for interface in ["eth0", "eth1"] {
+            cluster.run("director", &format!("ethtool -K {interface} tx off"));
+        }
+        for client in [&first, &second] {
+            ask(client, "0123456789", ANSWER_TIME_MAX).expect("an answer");
+        }
+    }
     assert_eq!(cluster.drops(), [].into());
 }
 
