@@ -69,6 +69,9 @@ impl Ran {
     }
 }
 
+/// Longer than clients wait at most for what packets counted: the daemon looks every two seconds, as IPVS does.
+const STATS_LAG: Duration = Duration::from_millis(2200);
+
 /// The cluster. Dropped, it is taken down: daemon, servers, hosts.
 pub struct Cluster {
     daemon: Option<Daemon>,
@@ -254,8 +257,14 @@ impl Cluster {
         view::connections(&self.ipvsadm("-L -n -c"))
     }
 
-    /// The statistics that `ipvsadm` lists, by address.
+    /// Waits until the daemon has looked at all that was counted so far: what clients see, and what `-Z` takes from it.
+    pub fn settle(&self) {
+        std::thread::sleep(STATS_LAG);
+    }
+
+    /// The statistics that `ipvsadm` lists, by address, once the daemon has looked at all that happened so far.
     pub fn stats(&self) -> BTreeMap<String, Stats> {
+        self.settle();
         view::stats(&self.ipvsadm("-L -n --stats --exact"))
     }
 

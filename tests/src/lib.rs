@@ -10,15 +10,18 @@
 
 mod background;
 mod cluster;
+pub mod differential;
 pub mod loaded;
 pub mod need;
 pub mod talk;
+mod unwrap;
 pub mod view;
 mod wait;
 
 pub use background::Background;
 pub use cluster::{CLIENT, Cluster, GATEWAY, REAL1, REAL2, Ran, VIP, WEB, patience};
 pub use rlvs::lab::Hook;
+pub use unwrap::{GUE_PORT, Unwrap};
 pub use wait::{eventually, note};
 
 /// Makes two tests of each scenario, one for each hook: `tc::NAME` and `xdp::NAME`.

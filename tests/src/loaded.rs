@@ -7,7 +7,7 @@ use std::{
 };
 
 use aya::{
-    maps::MapInfo,
+    maps::{Map, MapData, MapInfo},
     programs::{
         links::{FdLink, LinkInfo, PinnedLink},
         loaded_programs,
@@ -18,6 +18,7 @@ use rlvsd::{
     attach::links_dir,
     bpffs,
     loader::{TC_PROGRAM, maps_dir},
+    maps::{Row, SharedArray},
 };
 use serde_json::Value;
 
@@ -108,6 +109,15 @@ pub fn filters(cluster: &Cluster) -> BTreeMap<String, u32> {
         filters.extend(id.map(|id| (interface.to_owned(), id)));
     }
     filters
+}
+
+/// The rows of a director's pinned array map.
+///
+/// # Panics
+/// Where no data plane is loaded, or the rows are of another size.
+pub fn rows<R: Row>(director: &Netns, name: &str) -> SharedArray<R> {
+    let map = MapData::from_pin(maps_dir(&root(director)).join(name)).expect("a pinned map");
+    SharedArray::new(Map::Array(map)).expect("rows of this kind")
 }
 
 /// Where a director's pins are.

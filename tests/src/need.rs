@@ -86,7 +86,7 @@ fn missing(what: &str) -> bool {
 }
 
 /// Says why a scenario is left out; always false.
-fn skip(why: &str) -> bool {
+pub fn skip(why: &str) -> bool {
     let scenario = std::thread::current().name().unwrap_or("a scenario").to_owned();
     note(&format!("SKIPPED: {scenario}: {why}"));
     false

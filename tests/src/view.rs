@@ -38,7 +38,7 @@ pub fn servers(listing: &str) -> Vec<Server> {
                 active: number(active),
                 inactive: number(inactive),
             }),
-            ["TCP" | "UDP", address, ..] => service = address.into(),
+            ["TCP" | "UDP" | "SCTP" | "FWM", address, ..] => service = address.into(),
             _ => panic!("not a line of a listing: {line:?}"),
         }
     }

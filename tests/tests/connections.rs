@@ -201,7 +201,9 @@ fn a_removed_service_falls_silent(hook: Hook) {
     let mut client = connect(cluster.host("client"), WEB);
     let mut server = accept(&listener);
     say(&mut client, &mut server, "hello");
-    cluster.ipvsadm("-C");
+    // With its last service a family would be left alone altogether, known connections included (connections.md section 10).
+    cluster.ipvsadm("-A -u 172.16.0.1:9 -s rr");
+    cluster.ipvsadm("-D -t 172.16.0.1:80");
     assert_eq!(cluster.servers(), []);
     say_unheard(&mut client, "unheard");
     hear_nothing(&mut server, Duration::from_millis(300));

@@ -84,9 +84,11 @@ fn all_is_remembered(hook: Hook) {
     }
     cluster.ipvsadm("-A -t 172.16.0.1:8080 -s none");
     cluster.requests(WEB, 10);
+    cluster.settle();
     cluster.ipvsadm("-Z");
     cluster.requests(WEB, 5);
     cluster.wait_idle();
+    cluster.settle();
 
     let shown = |cluster: &Cluster| {
         let listings = ["-S -n", "-L -n", "-L -n --nosort", "-L -n --stats --exact", "-L --timeout"];
@@ -142,7 +144,8 @@ fn connections_of_the_last_daemon_expire(hook: Hook) {
     let listener = listen(cluster.host("real1"), (REAL1, 80).into());
     cluster.ipvsadm("-A -t 172.16.0.1:80 -s rr");
     cluster.ipvsadm("-a -t 172.16.0.1:80 -r 192.168.1.2:80 -m");
-    cluster.ipvsadm("--set 3 0 0");
+    // Longer than a daemon takes to load its programs on a busy machine.
+    cluster.ipvsadm("--set 12 0 0");
     let mut client = connect(cluster.host("client"), WEB);
     let mut server = accept(&listener);
     say(&mut client, &mut server, "hello");
@@ -151,7 +154,7 @@ fn connections_of_the_last_daemon_expire(hook: Hook) {
     cluster.start();
     assert_eq!(cluster.counts("192.168.1.2:80"), (1, 0), "it is not over yet");
     assert_eq!(cluster.connections().len(), 1);
-    eventually("the idle connection expires", Duration::from_secs(5), || match cluster.counts("192.168.1.2:80") {
+    eventually("the idle connection expires", Duration::from_secs(15), || match cluster.counts("192.168.1.2:80") {
         (0, 0) => Ok(()),
         counts => Err(format!("{counts:?}")),
     });
@@ -162,7 +165,7 @@ fn connections_of_the_last_daemon_expire(hook: Hook) {
     let mut server = accept(&listener);
     say(&mut client, &mut server, "hello again");
     assert_eq!(cluster.counts("192.168.1.2:80"), (1, 0));
-    eventually("the second connection expires", Duration::from_secs(5), || match cluster.counts("192.168.1.2:80") {
+    eventually("the second connection expires", Duration::from_secs(15), || match cluster.counts("192.168.1.2:80") {
         (0, 0) => Ok(()),
         counts => Err(format!("{counts:?}")),
     });
@@ -204,7 +207,7 @@ fn unloading_leaves_nothing(hook: Hook) {
     let Some(mut cluster) = Cluster::balancing(hook) else { return };
     assert_eq!(cluster.requests(WEB, 5), Cluster::wrr_picks(5));
     let loaded = Loaded::of(&cluster);
-    assert_eq!(loaded.counts(), (13, 1));
+    assert_eq!(loaded.counts(), (22, 1));
 
     let refused = cluster.try_run("director", "rlvs unload");
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
@@ -214,7 +217,9 @@ fn unloading_leaves_nothing(hook: Hook) {
     assert!(!loaded.left().is_empty());
 
     cluster.unload();
-    // The kernel frees programs and maps a moment after their last reference is gone.
+    // The kernel frees programs and maps a moment after their last reference is gone. To look at a table of programs in that very
+    // moment would be one reference more, and a kernel whose clean-up is under way already forgets to drop it again (6.18).
+    std::thread::sleep(Duration::from_millis(500));
     eventually("all of it is gone", patience(), || {
         let left = loaded.left();
         if left.is_empty() { Ok(()) } else { Err(left.join(", ")) }

@@ -68,7 +68,9 @@ fn what_is_recorded_is_read_again() {
 
 /// Loads every program and asks the kernel.
 fn measure() -> BTreeMap<String, Numbers> {
-    let loaded = loader::load(None, Sizes { services: 16, dests: 16, conns: 16 }).expect("the programs load");
+    let mut loaded = loader::load(None, Sizes { services: 16, dests: 16, conns: 16 }).expect("the programs load");
+    let schedule = loader::xdp(&mut loaded.programs, loader::SCHEDULE_PROGRAM).expect("the program is in the object");
+    schedule.load().expect("the scheduler's program loads");
     let mut stacks = stacks();
     let programs = loaded.programs.programs().map(|(name, program)| {
         let info = program.info().expect("a loaded program has information");

@@ -1,6 +1,7 @@
 //! The project's own tasks: `cargo xtask TASK`.
 
 mod bpf;
+mod differential;
 mod kernels;
 mod packages;
 mod test;
@@ -29,6 +30,11 @@ enum Task {
     },
     /// Boot Debian's kernel in an emulator and run lab, load and parity tests in it (about a minute)
     VerifyKernels,
+    /// Boot a real kernel and record what its IPVS does in the differential scenarios (about ten minutes)
+    RecordDifferential {
+        /// Parts of names of scenarios; all without
+        words: Vec<String>,
+    },
     /// Run all checks: format, lints, licences, every test, and the eBPF object
     Test,
 }
@@ -51,6 +57,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Bpf { check: false } => bpf::update(&shell),
         Task::Bpf { check: true } => bpf::check(&shell),
         Task::VerifyKernels => kernels::verify(&shell),
+        Task::RecordDifferential { words } => differential::record(&shell, words),
         Task::Test => test::run(&shell),
     }
 }

@@ -11,13 +11,18 @@
 //! 6. [`forward`]: rewriting and the next hop;
 //! 7. [`verdict`]: how the packet leaves, and under which name that is counted.
 //!
-//! What is deliberately absent: a clock (time is an argument), allocation, knowledge of maps or sockets, and `unsafe`.
+//! What is deliberately absent: a clock (time is an argument), allocation (but for [`sched::roster`], which is the daemon's
+//! alone), knowledge of maps or sockets, and `unsafe`.
 #![no_std]
 #![forbid(unsafe_code)]
 
 #[cfg(any(test, feature = "native"))]
 extern crate std;
 
+#[cfg(not(target_arch = "bpf"))]
+extern crate alloc;
+
+pub mod begin;
 mod bounded;
 pub mod cell;
 pub mod conn;
@@ -29,6 +34,8 @@ pub mod native;
 pub mod packet;
 pub mod rows;
 pub mod sched;
+pub mod scratch;
+pub mod settings;
 pub mod tables;
 pub mod verdict;
 pub mod wire;

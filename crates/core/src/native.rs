@@ -1,28 +1,31 @@
 //! The native home: a frame in memory and tables in ordinary collections, for tests and simulation.
 
+pub mod every_kind;
 pub mod frames;
+pub mod packets;
 
 use std::boxed::Box;
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::vec::Vec;
 
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::cell::Cell64;
 use crate::conn::timeout;
-use crate::forward::next_hop::{Route, RouteQuery};
-use crate::packet::{HEADER_OFFSET_MAX, Packet};
+use crate::forward::next_hop::{Reach, RouteQuery, Way};
+use crate::packet::{HEADER_OFFSET_MAX, Packet, Room};
 use crate::rows::{
-    ABI, ConfigRow, ConnRow, CursorRow, DestRow, FlowEntry, FlowKey, MemberRow, ServiceKey, ServiceRow, Stats,
+    ABI, Address, CacheEntry, CacheKey, ConfigRow, ConnRow, CursorRow, DestRow, FlowEntry, FlowKey, MarkRow, MemberRow,
+    ServiceKey, ServiceRow, Setting, Stats,
 };
 use crate::tables::{InsertError, Tables, Walk, walk_plainly};
-use crate::verdict::Drop;
+use crate::wire::{checksum::Sum, ethernet};
 
 /// A frame in memory.
 pub struct Frame<'b> {
     /// Its bytes.
-    pub bytes: &'b mut [u8],
+    pub bytes: &'b mut Vec<u8>,
     /// What [`Packet::is_for_this_host`] answers.
     pub for_this_host: bool,
 }
@@ -45,10 +48,25 @@ impl Packet for Frame<'_> {
     fn is_for_this_host(&mut self) -> bool {
         self.for_this_host
     }
+
+    fn sum(&mut self, at: usize, len: usize) -> Option<Sum> {
+        let bytes = self.bytes.get(at..at.checked_add(len)?)?;
+        let word = |bytes: &[u8]| {
+            let mut word = [0; 4];
+            word[..bytes.len()].copy_from_slice(bytes);
+            u32::from_ne_bytes(word)
+        };
+        Some(bytes.chunks(4).fold(Sum::default(), |sum, bytes| sum.with(word(bytes))))
+    }
+
+    fn push(&mut self, room: &Room) -> Option<()> {
+        let at = ethernet::HEADER_LEN;
+        (self.bytes.len() >= at).then(|| drop(self.bytes.splice(at..at, std::iter::repeat_n(0xa5, room.len as usize))))
+    }
 }
 
 /// Routes as a test wants them.
-pub type Router = Box<dyn Fn(&RouteQuery) -> Route>;
+pub type Router = Box<dyn Fn(&RouteQuery, &mut Way) -> Reach>;
 
 /// Tables in ordinary collections.
 pub struct NativeTables {
@@ -64,6 +82,12 @@ pub struct NativeTables {
     pub dests: Vec<DestRow>,
     /// Members of services.
     pub members: Vec<MemberRow>,
+    /// Words of the schedulers.
+    pub words: Vec<Cell64>,
+    /// What lblc and lblcr remember.
+    pub cached: RefCell<HashMap<CacheKey, CacheEntry>>,
+    /// Where [`Tables::random`] comes from.
+    pub dice: Cell<Dice>,
     /// Index of flows.
     pub flows: RefCell<HashMap<FlowKey, FlowEntry>>,
     /// Connection rows.
@@ -72,9 +96,20 @@ pub struct NativeTables {
     pub free: RefCell<Vec<u32>>,
     /// Statistics by destination.
     pub stats: RefCell<Vec<Stats>>,
+    /// Rules that mark packets.
+    pub marks: Vec<MarkRow>,
+    /// First fragments.
+    pub fragments: RefCell<HashMap<FlowKey, FlowEntry>>,
+    /// Addresses of services and real servers.
+    pub balanced: HashSet<Address>,
+    /// The host's own addresses.
+    pub local: HashSet<Address>,
     /// The host's routes.
     pub router: Router,
 }
+
+/// Words that tables have at least, where they have members at all.
+const WORDS_MIN: usize = 4096;
 
 impl NativeTables {
     /// Empty tables with room for this many rows, default timeouts at `hz` jiffies a second, and no route to anywhere.
@@ -86,6 +121,19 @@ impl NativeTables {
         for (cell, seconds) in config.timeouts.iter().zip(timeout::DEFAULT_S) {
             cell.store(seconds * hz);
         }
+        let defaults = [
+            (Setting::ConnReuseMode, 1),
+            (Setting::PmtuDisc, 1),
+            (Setting::LblcExpiration, 86_400),
+            (Setting::LblcrExpiration, 86_400),
+        ];
+        for (setting, value) in defaults {
+            config.settings[setting as usize].store(value);
+        }
+        // Tests add services without counting them.
+        config.services.iter().for_each(|count| count.store(1));
+        config.unprivileged_port.store(1024);
+        config.local_ports.store((32_768 << 16) | 60_999);
         Self {
             config,
             cursor: CursorRow::new_zeroed(),
@@ -93,17 +141,25 @@ impl NativeTables {
             services: rows(services),
             dests: rows(dests),
             members: rows(members),
+            // Room for a tree or two and a few tables.
+            words: rows(members * 4 + if members > 0 { WORDS_MIN } else { 0 }),
+            cached: RefCell::default(),
+            dice: Cell::new(Dice(1)),
             flows: RefCell::default(),
             conns: rows(conns),
             free: RefCell::default(),
             stats: RefCell::new(std::vec![Stats::default(); dests]),
-            router: Box::new(|_| Route::Unreachable(Drop::NoRoute)),
+            marks: Vec::new(),
+            fragments: RefCell::default(),
+            balanced: HashSet::new(),
+            local: HashSet::new(),
+            router: Box::new(|_, _| Reach::NoRoute),
         }
     }
 }
 
 /// Pseudo-random numbers for tests that name their seed: the same on every machine (SplitMix64).
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Dice(pub u64);
 
 impl Dice {
@@ -165,6 +221,22 @@ impl Tables for NativeTables {
         row(&self.members, slot)
     }
 
+    fn word(&self, slot: u32) -> Option<&Cell64> {
+        row(&self.words, slot)
+    }
+
+    fn find_cached(&self, key: &CacheKey) -> Option<CacheEntry> {
+        self.cached.borrow().get(key).copied()
+    }
+
+    fn cache(&self, key: &CacheKey, entry: &CacheEntry) {
+        self.cached.borrow_mut().insert(*key, *entry);
+    }
+
+    fn forget_cached(&self, key: &CacheKey) {
+        self.cached.borrow_mut().remove(key);
+    }
+
     fn find_flow(&self, key: &FlowKey) -> Option<FlowEntry> {
         self.flows.borrow().get(key).copied()
     }
@@ -208,8 +280,39 @@ impl Tables for NativeTables {
         }
     }
 
-    fn route(&self, query: &RouteQuery) -> Route {
-        (self.router)(query)
+    fn cursor(&self) -> Option<&CursorRow> {
+        Some(&self.cursor)
+    }
+
+    fn mark(&self, slot: u32) -> Option<&MarkRow> {
+        row(&self.marks, slot)
+    }
+
+    fn find_fragment(&self, key: &FlowKey) -> Option<FlowEntry> {
+        self.fragments.borrow().get(key).copied()
+    }
+
+    fn note_fragment(&self, key: &FlowKey, entry: FlowEntry) {
+        self.fragments.borrow_mut().insert(*key, entry);
+    }
+
+    fn is_balanced(&self, address: &Address) -> bool {
+        self.balanced.contains(address)
+    }
+
+    fn is_local(&self, address: &Address) -> bool {
+        self.local.contains(address)
+    }
+
+    fn route(&self, query: &RouteQuery, way: &mut Way) -> Reach {
+        (self.router)(query, way)
+    }
+
+    fn random(&self) -> u32 {
+        let mut dice = self.dice.get();
+        let bits = dice.bits();
+        self.dice.set(dice);
+        bits as u32
     }
 
     fn walk<W: Walk<Self>>(&self, steps: u32, walk: &mut W) {

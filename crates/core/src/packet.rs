@@ -2,13 +2,25 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::wire::checksum::{self, Change};
+use crate::wire::checksum::{self, Change, Sum};
+use crate::wire::crc32c;
 
 /// Highest offset, in bytes from the start of the frame, at which [`Packet::header`] looks.
 ///
-/// The verifier accepts only offsets with a known bound. Ethernet (14) + the longest IPv4 header (60) + the longest TCP
-/// header (60) is 134; the next power of two leaves room for tunnels.
+/// The verifier accepts only offsets with a known bound. Ethernet (14) + the longest IPv4 header (60) + ICMP (8) + the longest
+/// IPv4 header again, quoted, (60) is 142; the next power of two leaves room for IPv6's extension headers.
 pub const HEADER_OFFSET_MAX: usize = 256;
+
+/// Room for the outer headers of a tunnel, between the Ethernet header and the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes.
+    pub len: u32,
+    /// Whether the outer header is IPv6's.
+    pub outer_v6: bool,
+    /// [`crate::rows::tunnel`]: which kind.
+    pub tunnel: u8,
+}
 
 /// One Ethernet frame, from its destination address to its last byte.
 pub trait Packet {
@@ -31,6 +43,16 @@ pub trait Packet {
     /// IPVS sees only what IP input accepted, hence never such frames; our hooks come earlier and have to ask.
     fn is_for_this_host(&mut self) -> bool;
 
+    /// The firewall mark that the kernel gave the packet already; 0 for none.
+    fn mark(&self) -> u32 {
+        0
+    }
+
+    /// Of a packet that stands for several, which the kernel cuts apart when it sends them: how many bytes of payload each has.
+    fn segment_payload(&self) -> Option<u32> {
+        None
+    }
+
     /// Adjusts the transport checksum at byte `at` for `change`. The bytes that changed may be written before or after.
     ///
     /// The default is the incremental update of RFC 1624. The tc home overrides it: there the checksum may be *partial*
@@ -40,4 +62,16 @@ pub trait Packet {
         checksum::apply(field, change);
         Some(())
     }
+
+    /// How an SCTP checksum changes: [`crc32c::change`]. A home in which every call is paid for again when the program is verified
+    /// has it as a function of its own.
+    fn crc_change(&self, difference: u32, behind: u16) -> u32 {
+        crc32c::change(difference, behind)
+    }
+
+    /// The sum of `len` bytes from byte `at` on.
+    fn sum(&mut self, at: usize, len: usize) -> Option<Sum>;
+
+    /// Opens room for outer headers and moves the Ethernet header before it. What stands in it is unknown.
+    fn push(&mut self, room: &Room) -> Option<()>;
 }

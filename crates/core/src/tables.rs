@@ -3,8 +3,11 @@
 use core::ops::ControlFlow;
 
 use crate::cell::Cell64;
-use crate::forward::next_hop::{Route, RouteQuery};
-use crate::rows::{ConfigRow, ConnRow, DestRow, FlowEntry, FlowKey, MemberRow, ServiceKey, ServiceRow, Stats};
+use crate::forward::next_hop::{Reach, RouteQuery, Way};
+use crate::rows::{
+    Address, CacheEntry, CacheKey, ConfigRow, ConnRow, CursorRow, DestRow, FlowEntry, FlowKey, MarkRow, MemberRow,
+    ServiceKey, ServiceRow, Stats,
+};
 
 /// Why a flow did not enter the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,16 @@ pub trait Tables: Sized {
     /// Member `slot` (see [`crate::rows::Span`]).
     fn member(&self, slot: u32) -> Option<&MemberRow>;
 
+    /// Word `slot` of those that schedulers arrange (see [`crate::rows::Words`]).
+    fn word(&self, slot: u32) -> Option<&Cell64>;
+
+    /// What a scheduler remembers under this key.
+    fn find_cached(&self, key: &CacheKey) -> Option<CacheEntry>;
+    /// Remembers it, in place of what was there. Nothing happens where no room is left.
+    fn cache(&self, key: &CacheKey, entry: &CacheEntry);
+    /// Forgets it; nothing happens where it is not.
+    fn forget_cached(&self, key: &CacheKey);
+
     /// What the index says of a flow.
     fn find_flow(&self, key: &FlowKey) -> Option<FlowEntry>;
     /// Puts a flow into the index; with `replace` an older entry gives way.
@@ -53,15 +66,30 @@ pub trait Tables: Sized {
     /// Adds to the statistics of destination `id`.
     fn count(&self, id: u32, delta: &Stats);
 
+    /// The cursor row.
+    fn cursor(&self) -> Option<&CursorRow>;
+    /// Rule `slot` of those that mark packets.
+    fn mark(&self, slot: u32) -> Option<&MarkRow>;
+    /// Where the first fragment of a datagram went; `key` is of [`crate::rows::kind::FRAGMENT`].
+    fn find_fragment(&self, key: &FlowKey) -> Option<FlowEntry>;
+    /// Remembers where the first fragment of a datagram went. Old ones are forgotten when there are too many.
+    fn note_fragment(&self, key: &FlowKey, entry: FlowEntry);
+    /// Whether an address is that of a virtual service or of a real server.
+    fn is_balanced(&self, address: &Address) -> bool;
+    /// Whether an address is one of this host's own.
+    fn is_local(&self, address: &Address) -> bool;
     /// The way to `query.to`, by the host's routes and neighbours.
-    fn route(&self, query: &RouteQuery) -> Route;
+    fn route(&self, query: &RouteQuery, way: &mut Way) -> Reach;
+
+    /// Any 32 bits, each as likely as any other.
+    fn random(&self) -> u32;
 
     /// Calls `walk` with 0, 1, .. up to `steps` - 1 until it breaks.
     fn walk<W: Walk<Self>>(&self, steps: u32, walk: &mut W);
 
     /// If `cell` holds `expected`, it holds `new` afterwards. Returns what it held.
     fn swap(cell: &Cell64, expected: u64, new: u64) -> u64;
-    /// Adds `delta`, wrapping.
+    /// Adds `delta`, wrapping. What this CPU reads afterwards is read after the addition on every CPU.
     fn add(cell: &Cell64, delta: u64);
 }
 

@@ -1,100 +1,99 @@
-//! How a packet leaves, and under which name that is counted. One place counts: [`Verdict::counter`].
+//! How a packet leaves, and under which name that is counted.
+//!
+//! A verdict is one number: what else there is to say (the way out, the error to send) stands in the packet's
+//! [`Scratch`](crate::scratch::Scratch). The kernel's verifier refuses programs that carry a value along which one branch did not
+//! set, and compilers make such values of enums whose variants differ in size (docs/decisions/0011).
 
-use crate::forward::next_hop::{NextHop, Unresolved};
+/// Declares verdicts with the names under which they are counted and their meanings.
+macro_rules! verdicts {
+    ($($verdict:ident = $number:literal, $name:literal, $meaning:literal;)*) => {
+        /// Every packet leaves through one of these; the number is that of its counter.
+        #[must_use]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u32)]
+        pub enum Verdict {
+            $(#[doc = $meaning] $verdict = $number,)*
+        }
 
-/// Why a packet was left to the host's own network stack, untouched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Pass {
-    /// Not IPv4.
-    NotIp = 0,
-    /// Headers that do not fit the frame or each other.
-    Malformed = 1,
-    /// A fragment.
-    Fragment = 2,
-    /// A protocol that is not balanced.
-    OtherProtocol = 3,
-    /// Addressed at the link layer to somebody else, or to a group.
-    NotForThisHost = 4,
-    /// No connection and no virtual service.
-    NoService = 5,
-    /// A virtual service, but no packet that may open a connection.
-    NotScheduled = 6,
-    /// The tables are not set up.
-    NotReady = 7,
+        /// Number, name and meaning of each verdict. Names are an interface: they appear in `rlvs status` and `rlvs drops`.
+        pub const NAMES: &[(u32, &str, &str)] = &[$(($number, $name, $meaning),)*];
+    };
 }
 
-/// Why a packet was thrown away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Drop {
-    /// The service has no destination to offer.
-    NoDestination = 16,
-    /// The connection's destination was removed.
-    DestinationRemoved = 17,
-    /// The packet may not live another hop.
-    TtlExpired = 18,
-    /// The connection table is full.
-    TableFull = 19,
-    /// Another CPU opened or ended the same connection in this moment.
-    Raced = 20,
-    /// No route to the destination or client.
-    NoRoute = 21,
-    /// The interface it came in by does not forward.
-    ForwardingDisabled = 22,
-    /// The frame changed under our hands: headers that were there are not any more.
-    Unwritable = 23,
+verdicts! {
+    PassNotIp = 0, "pass_not_ip", "neither IPv4 nor IPv6";
+    PassMalformed = 1, "pass_malformed", "headers that do not fit the frame";
+    PassFragment = 2, "pass_fragment", "a fragment that is none of ours";
+    PassOtherProtocol = 3, "pass_other_protocol", "a protocol that is not balanced";
+    PassNotForThisHost = 4, "pass_not_for_this_host", "link-layer address of another host or a group";
+    PassNoService = 5, "pass_no_service", "no connection and no virtual service";
+    PassNotScheduled = 6, "pass_not_scheduled", "for a virtual service, but may not open a connection";
+    PassNotReady = 7, "pass_not_ready", "tables not set up";
+    PassFtpData = 8, "pass_ftp_data", "an FTP service has no connection for it";
+    PassReplyToStack = 9, "pass_reply_to_stack", "a reply with no way, too large or too old: the host's stack says so";
+    PassNoConnection = 10, "pass_no_connection", "an ICMP error about a packet of no connection";
+    PassBackupOnly = 11, "pass_backup_only", "a backup balances nothing";
+    PassReply = 12, "pass_reply", "a reply that is not masqueraded";
+    DropNoDestination = 16, "drop_no_destination", "the service has no destination to offer";
+    DropDestinationRemoved = 17, "drop_destination_removed", "the connection's destination was removed";
+    DropTtlExpired = 18, "drop_ttl_expired", "time to live used up";
+    DropTableFull = 19, "drop_table_full", "connection table full";
+    DropRaced = 20, "drop_raced", "another CPU changed the connection in the same moment";
+    DropNoRoute = 21, "drop_no_route", "no route";
+    DropForwardingDisabled = 22, "drop_forwarding_disabled", "forwarding is off where it came in";
+    DropUnwritable = 23, "drop_unwritable", "frame not writable";
+    DropTooBig = 24, "drop_too_big", "larger than the way out takes, and must not be fragmented";
+    DropMtuTooSmall = 25, "drop_mtu_too_small", "the way out takes less than IP asks for";
+    DropDefenceRate = 26, "drop_defence_rate", "drop_packet thins out new connections";
+    DropBadChecksum = 27, "drop_bad_checksum", "an ICMP error with a wrong checksum";
+    DropNotAnswered = 28, "drop_not_answered", "from a real server, to no connection (nat_icmp_send)";
+    DropStageMissing = 29, "drop_stage_missing", "a stage of the program is not loaded";
+    DropNoTunnelSource = 30, "drop_no_tunnel_source", "the director has no address on the way to the tunnel's end";
+    DropLoopback = 31, "drop_loopback", "a loopback address as real server, for a packet from outside";
+    Forward = 32, "forwarded", "rewritten and sent";
+    Resolve = 33, "unresolved", "sent or held while the neighbour's address was asked for";
+    Deliver = 34, "delivered", "to a real server that is the director itself";
+    Fragment = 35, "fragmented", "rewritten and sent in fragments";
+    Hold = 36, "held", "a fragment that came before the first of its datagram";
 }
 
-/// Every packet leaves through one of these.
-#[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// To the host's own network stack, untouched.
-    Pass(Pass),
-    /// Thrown away.
-    Drop(Drop),
-    /// Rewritten, Ethernet header included; to be sent.
-    Forward(NextHop),
-    /// Rewritten but for the Ethernet header: the neighbour's address is not known yet.
-    Resolve(Unresolved),
-}
-
-/// Number of [`Verdict::counter`] values.
+/// Number of counters: more than there are verdicts.
 pub const COUNTERS: u32 = 64;
-const FORWARDED: u32 = 32;
-const UNRESOLVED: u32 = 33;
+/// The first verdict that drops.
+const DROPS: u32 = Verdict::DropNoDestination as u32;
+/// The first verdict after those that drop.
+const OTHERS: u32 = Verdict::Forward as u32;
 
 impl Verdict {
     /// Index of this verdict's counter, below [`COUNTERS`].
-    pub fn counter(&self) -> u32 {
-        match self {
-            Self::Pass(reason) => *reason as u32,
-            Self::Drop(reason) => *reason as u32,
-            Self::Forward(_) => FORWARDED,
-            Self::Resolve(_) => UNRESOLVED,
-        }
+    pub fn counter(self) -> u32 {
+        self as u32
+    }
+
+    /// Whether the packet is left to the host's own network stack, untouched.
+    pub fn is_pass(self) -> bool {
+        (self as u32) < DROPS
+    }
+
+    /// Whether the packet is thrown away.
+    pub fn is_drop(self) -> bool {
+        (DROPS..OTHERS).contains(&(self as u32))
     }
 }
 
-/// What [`Verdict::counter`] values are called: index, name, meaning. Names are an interface: they appear in `rlvs status`.
-pub const NAMES: &[(u32, &str, &str)] = &[
-    (Pass::NotIp as u32, "pass_not_ip", "not IPv4"),
-    (Pass::Malformed as u32, "pass_malformed", "headers that do not fit the frame"),
-    (Pass::Fragment as u32, "pass_fragment", "an IP fragment"),
-    (Pass::OtherProtocol as u32, "pass_other_protocol", "neither TCP nor UDP"),
-    (Pass::NotForThisHost as u32, "pass_not_for_this_host", "link-layer address of another host or a group"),
-    (Pass::NoService as u32, "pass_no_service", "no connection and no virtual service"),
-    (Pass::NotScheduled as u32, "pass_not_scheduled", "for a virtual service, but may not open a connection"),
-    (Pass::NotReady as u32, "pass_not_ready", "tables not set up"),
-    (Drop::NoDestination as u32, "drop_no_destination", "the service has no destination to offer"),
-    (Drop::DestinationRemoved as u32, "drop_destination_removed", "the connection's destination was removed"),
-    (Drop::TtlExpired as u32, "drop_ttl_expired", "time to live used up"),
-    (Drop::TableFull as u32, "drop_table_full", "connection table full"),
-    (Drop::Raced as u32, "drop_raced", "another CPU changed the connection in the same moment"),
-    (Drop::NoRoute as u32, "drop_no_route", "no route"),
-    (Drop::ForwardingDisabled as u32, "drop_forwarding_disabled", "ip_forward is 0 where it came in"),
-    (Drop::Unwritable as u32, "drop_unwritable", "frame not writable"),
-    (FORWARDED, "forwarded", "rewritten and sent"),
-    (UNRESOLVED, "unresolved", "sent or held while the neighbour's address was asked for"),
-];
+/// An ICMP or ICMPv6 error that answers a dropped packet; the daemon sends it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Refusal {
+    /// ICMP type; 0 for no error.
+    pub kind: u8,
+    /// ICMP code.
+    pub code: u8,
+    /// How many hops the quoted packet has less to live than the one that came: IPVS sees that a packet is too big after it
+    /// has counted the hop (forwarding.md section 3).
+    pub hops: u8,
+    /// Always 0.
+    pub reserved: u8,
+    /// What follows the checksum, host byte order: 0 or an MTU.
+    pub info: u32,
+}

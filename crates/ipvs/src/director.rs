@@ -21,6 +21,14 @@ pub trait Director {
     /// One service with its statistics; `ESRCH` if there is none.
     fn service(&self, key: &ServiceKey) -> Result<ServiceStatus, Errno>;
 
+    /// Whether there is this service, without its counters, which may take long to sum up.
+    ///
+    /// # Errors
+    /// As [`Self::service`].
+    fn require_service(&self, key: &ServiceKey) -> Result<(), Errno> {
+        self.service(key).map(drop)
+    }
+
     /// The destinations of a service with connections and statistics, newest first; `ESRCH` if there is no
     /// such service.
     fn destinations(&self, service: &ServiceKey) -> Result<Vec<DestinationStatus>, Errno>;

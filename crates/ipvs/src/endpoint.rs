@@ -191,5 +191,5 @@ fn perform(director: &mut impl Director, command: Command, arguments: &Arguments
 /// looked at.
 fn existing_service(director: &impl Director, arguments: &Arguments) -> Result<ServiceKey, Errno> {
     let key = arguments.service()?.key()?;
-    director.service(&key).map(|_| key)
+    director.require_service(&key).map(|()| key)
 }

@@ -10,6 +10,7 @@
 //! - [`endpoint`] answers datagrams on behalf of a [`director::Director`]. It is pure too: sockets live with its caller.
 //! - [`client`] sends requests to such an endpoint, or to the kernel.
 //! - [`local`] is the second interface of rlvsd, for what IPVS has no message for.
+//! - [`marks`] are rules that give packets a firewall mark.
 //! - [`proc_format`] writes the lines of the files IPVS has under `/proc/net`.
 //!
 //! The behaviour is that of Linux 6.1's IPVS. Section numbers in comments refer to this project's description
@@ -24,6 +25,7 @@ pub mod director;
 pub mod endpoint;
 mod errno;
 pub mod local;
+pub mod marks;
 pub mod message;
 pub mod model;
 pub mod proc_format;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Errno, client::is_trusted};
+use crate::{Errno, client::is_trusted, marks::MarkRule};
 
 /// Name of the socket in the abstract namespace, without its leading NUL.
 pub const SOCKET_NAME: &str = "rlvs";
@@ -33,6 +33,41 @@ pub enum Request {
     },
     /// How the daemon and its data plane are.
     Status,
+    /// Every setting.
+    Sysctls,
+    /// Writes a setting.
+    SetSysctl {
+        /// Its name, without `net.ipv4.vs.`.
+        name: String,
+        /// What to write, as text.
+        value: String,
+    },
+    /// The rules that mark packets.
+    Marks,
+    /// Adds a rule after the others.
+    AddMark {
+        /// The rule.
+        rule: MarkRule,
+    },
+    /// Removes a rule.
+    DeleteMark {
+        /// Which.
+        rule: MarkChoice,
+    },
+    /// Removes all rules.
+    FlushMarks,
+    /// What was dropped, and why.
+    Drops,
+}
+
+/// Which rule is meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum MarkChoice {
+    /// The one at this place, counted from 1.
+    Place(u32),
+    /// The one that says this.
+    Rule(MarkRule),
 }
 
 /// A file that IPVS has under `/proc/net` (stats.md §4); in JSON its name.
@@ -64,6 +99,23 @@ pub enum Reply {
     },
     /// How the daemon and its data plane are.
     Status(Status),
+    /// Every setting's text, by name without `net.ipv4.vs.`.
+    Sysctls {
+        /// The settings.
+        values: BTreeMap<String, String>,
+    },
+    /// The rules that mark packets, in the order in which they are tried.
+    Marks {
+        /// The rules.
+        rules: Vec<MarkRule>,
+    },
+    /// What was dropped, by reason.
+    Drops {
+        /// Every reason that there is.
+        reasons: Vec<DropReason>,
+    },
+    /// It is done.
+    Done,
     /// The request was not understood or not possible.
     Refused {
         /// Error number, positive.
@@ -97,6 +149,34 @@ pub struct Status {
     pub drops: BTreeMap<String, u64>,
     /// Other counters, by name.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// A reason for which packets are dropped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DropReason {
+    /// Its name, such as `drop_no_route`.
+    pub name: String,
+    /// What it means, for people.
+    pub meaning: String,
+    /// How many packets.
+    pub count: u64,
+    /// The last of them, newest first.
+    pub samples: Vec<Sample>,
+}
+
+/// The beginning of a dropped frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sample {
+    /// How long ago it was dropped, in milliseconds.
+    pub age_ms: u64,
+    /// Name of the interface by which it came.
+    pub interface: String,
+    /// Length of the whole frame in bytes.
+    pub length: u32,
+    /// Its first bytes, in hexadecimal digits.
+    pub bytes: String,
 }
 
 /// How the data plane stands on one interface.
@@ -199,6 +279,10 @@ mod tests {
         assert_eq!(json, r#"{"request":"proc","file":"ip_vs_conn"}"#);
         assert_eq!(serde_json::from_str::<Request>(&json).expect("a request"), request);
         assert_eq!(serde_json::to_string(&Request::Status).expect("json"), r#"{"request":"status"}"#);
+        let choice = r#"{"request":"delete_mark","rule":2}"#;
+        let request = Request::DeleteMark { rule: MarkChoice::Place(2) };
+        assert_eq!(serde_json::from_str::<Request>(choice).expect("a request"), request);
+        assert_eq!(serde_json::to_string(&Reply::Done).expect("json"), r#"{"reply":"done"}"#);
         let reply: Reply = serde_json::from_str(r#"{"reply":"status","version":"1","later":7}"#).expect("a reply");
         assert_eq!(reply, Reply::Status(Status { version: "1".to_owned(), ..Status::default() }));
     }

@@ -5,11 +5,14 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::model::{
     DestinationStatus, ForwardingMethod, Info, Netmask, Protocol, Service, ServiceFlags, ServiceKey, ServiceStatus,
-    Stats,
+    Stats, Totals,
 };
 
 /// First line of `ip_vs_conn`, without newline.
 pub const CONN_HEADER: &str = "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData";
+
+/// First line of `ip_vs_conn_sync`, without newline.
+pub const CONN_SYNC_HEADER: &str = "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Origin Expires";
 
 /// One connection as `ip_vs_conn` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +35,17 @@ pub struct ConnEntry<'a> {
 
 /// A line of `ip_vs_conn`, without newline.
 pub fn conn_line(entry: &ConnEntry<'_>) -> String {
-    let mut line = format!(
-        "{:<3} {} {:04X} {} {:04X} {} {:04X} {:<11} {:>7}",
+    let mut line = format!("{} {:>7}", conn_ends(entry), entry.expires_s);
+    if let Some((name, data)) = entry.engine {
+        line.extend([" ", name, " ", data]);
+    }
+    line
+}
+
+/// What both files say of a connection first: protocol, ends, state.
+fn conn_ends(entry: &ConnEntry<'_>) -> String {
+    format!(
+        "{:<3} {} {:04X} {} {:04X} {} {:04X} {:<11}",
         protocol_name(entry.protocol),
         hex_address(entry.client.ip()),
         entry.client.port(),
@@ -42,12 +54,17 @@ pub fn conn_line(entry: &ConnEntry<'_>) -> String {
         hex_address(entry.destination.ip()),
         entry.destination.port(),
         entry.state,
-        entry.expires_s,
-    );
-    if let Some((name, data)) = entry.engine {
-        line.extend([" ", name, " ", data]);
+    )
+}
+
+/// The text of `ip_vs_conn_sync`; every connection began here.
+pub fn conn_sync_text<'a>(entries: impl IntoIterator<Item = ConnEntry<'a>>) -> String {
+    let mut text = format!("{CONN_SYNC_HEADER}\n");
+    for entry in entries {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{} {:<6} {:>7}", conn_ends(&entry), "LOCAL", entry.expires_s);
     }
-    line
+    text
 }
 
 /// The text of `ip_vs_conn`.
@@ -60,9 +77,11 @@ pub fn conn_text<'a>(entries: impl IntoIterator<Item = ConnEntry<'a>>) -> String
     text
 }
 
-/// The text of `ip_vs`: services in the order given, each with its destinations.
+/// The text of `ip_vs`: services in the order given, each with its destinations. Persistence is shown in ticks of the
+/// kernel, of which there are `hz` a second.
 pub fn table_text<'a>(
     info: &Info,
+    hz: u32,
     services: impl IntoIterator<Item = (&'a ServiceStatus, &'a [DestinationStatus])>,
 ) -> String {
     let mut text = format!(
@@ -72,7 +91,7 @@ pub fn table_text<'a>(
         info.version, info.connection_table_size
     );
     for (status, destinations) in services {
-        text.push_str(&service_line(&status.service));
+        text.push_str(&service_line(&status.service, hz));
         text.push('\n');
         for destination in destinations {
             text.push_str(&destination_line(destination));
@@ -93,6 +112,30 @@ pub fn stats_text(stats: &Stats) -> String {
          {cps:8X} {pps_in:8X} {pps_out:8X} {bps_in:16X} {bps_out:16X}\n"
     )
 }
+
+/// The text of `ip_vs_stats_percpu`: raw totals of each CPU, then those of all of them since they were zeroed, and rates.
+pub fn stats_percpu_text(cpus: &[Totals], stats: &Stats) -> String {
+    let mut text = "       Total Incoming Outgoing         Incoming         Outgoing\n\
+                    CPU    Conns  Packets  Packets            Bytes            Bytes\n"
+        .to_owned();
+    for (cpu, totals) in cpus.iter().enumerate() {
+        let Totals { connections, packets_in, packets_out, bytes_in, bytes_out } = totals;
+        // Writing to a String cannot fail.
+        let _ =
+            writeln!(text, "{cpu:3X} {connections:8X} {packets_in:8X} {packets_out:8X} {bytes_in:16X} {bytes_out:16X}");
+    }
+    let [conns, packets_in, packets_out, bytes_in, bytes_out, cps, pps_in, pps_out, bps_in, bps_out] = stats.numbers();
+    let _ = write!(
+        text,
+        "  ~ {conns:8X} {packets_in:8X} {packets_out:8X} {bytes_in:16X} {bytes_out:16X}\n\n     \
+         Conns/s   Pkts/s   Pkts/s          Bytes/s          Bytes/s\n    \
+         {cps:8X} {pps_in:8X} {pps_out:8X} {bps_in:16X} {bps_out:16X}\n"
+    );
+    text
+}
+
+/// The text of `ip_vs_app` where no helper is loaded.
+pub const APP_TEXT: &str = "prot port    usecnt name\n";
 
 fn protocol_name(protocol: u8) -> String {
     let name = match protocol {
@@ -119,21 +162,21 @@ fn full_groups(address: Ipv6Addr) -> String {
     address.segments().map(|group| format!("{group:04x}")).join(":")
 }
 
-fn service_line(service: &Service) -> String {
+fn service_line(service: &Service, hz: u32) -> String {
     let scheduler = service.scheduler_text();
     let ops = if service.flags().contains(ServiceFlags::ONE_PACKET) { "ops " } else { "" };
     let mut line = match *service.key() {
         ServiceKey::Address { protocol, address: IpAddr::V4(v4), port } => {
-            format!("{}  {:08X}:{port:04X} {scheduler} {ops}", service_protocol(protocol), v4.to_bits())
+            format!("{}  {:08X}:{port:04X} {scheduler} {ops} ", service_protocol(protocol), v4.to_bits())
         }
         ServiceKey::Address { protocol, address: IpAddr::V6(v6), port } => {
             format!("{}  [{}]:{port:04X} {scheduler} ", service_protocol(protocol), full_groups(v6))
         }
         ServiceKey::Mark { mark, .. } => format!("FWM  {mark:08X} {scheduler} {ops}"),
     };
-    // The kernel keeps this timeout in ticks of 1/100 s; an IPv6 prefix length appears byte-swapped.
+    // An IPv6 prefix length appears byte-swapped.
     if service.is_persistent() {
-        let ticks = service.timeout_s().wrapping_mul(100);
+        let ticks = service.timeout_s().wrapping_mul(hz);
         let netmask = match service.netmask() {
             Netmask::V4(mask) => mask.to_bits(),
             Netmask::V6(length) => u32::from(length).swap_bytes(),
@@ -206,6 +249,41 @@ mod tests {
         assert_eq!(conn_text([entry]).lines().count(), 2);
     }
 
+    /// stats.md section 4: the origin stands between state and seconds.
+    #[test]
+    fn connections_with_their_origin() {
+        let entry = ConnEntry {
+            protocol: 0,
+            client: socket("10.9.0.0:0"),
+            service: socket("0.0.0.7:0"),
+            destination: socket("10.8.0.2:0"),
+            state: "NONE",
+            expires_s: 59,
+            engine: None,
+        };
+        let text = conn_sync_text([entry]);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Origin Expires");
+        assert_eq!(lines[1], "IP  0A090000 0000 00000007 0000 0A080002 0000 NONE        LOCAL       59");
+    }
+
+    #[test]
+    fn statistics_of_each_cpu() {
+        let cpus = [Totals { connections: 10, ..Totals::default() }, Totals { bytes_out: 255, ..Totals::default() }];
+        let text = stats_percpu_text(&cpus, &Stats::from_numbers([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]));
+        let expected = [
+            "       Total Incoming Outgoing         Incoming         Outgoing",
+            "CPU    Conns  Packets  Packets            Bytes            Bytes",
+            "  0        A        0        0                0                0",
+            "  1        0        0        0                0               FF",
+            "  ~        1        2        3                4                5",
+            "",
+            "     Conns/s   Pkts/s   Pkts/s          Bytes/s          Bytes/s",
+            "           6        7        8                9                A",
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+    }
+
     #[test]
     fn odd_protocols_have_numbers() {
         assert_eq!(protocol_name(47), "IP_47");
@@ -236,12 +314,12 @@ mod tests {
             .map(|status| Director::destinations(&table, status.service.key()).expect("destinations"))
             .collect();
         let rows = services.iter().zip(destinations.iter().map(Vec::as_slice));
-        let text = table_text(&Info::default(), rows);
+        let text = table_text(&Info::default(), 100, rows);
         let expected = "IP Virtual Server version 1.2.1 (size=4096)\n\
             Prot LocalAddress:Port Scheduler Flags\n  \
             -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n\
             TCP  [2001:0db8:0000:0000:0000:0000:0000:0001]:0050 sh \n\
-            UDP  0A000001:0035 rr ops persistent 30000 FFFFFFFF\n  \
+            UDP  0A000001:0035 rr ops  persistent 30000 FFFFFFFF\n  \
             -> 0A000102:0035      Route   1      0          0         \n";
         assert_eq!(text, expected);
     }

@@ -181,5 +181,5 @@ fn all_requests_are_answered() {
         assert!(!replies.is_empty());
     }
     // The formats of files take any table.
-    assert!(proc_format::table_text(&table().info(), []).ends_with("InActConn\n"));
+    assert!(proc_format::table_text(&table().info(), 250, []).ends_with("InActConn\n"));
 }

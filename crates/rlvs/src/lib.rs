@@ -5,7 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+mod ask;
+pub mod drops;
 pub mod lab;
+pub mod mark;
+pub mod proc;
 pub mod status;
+pub mod sysctl;
 mod talk;
 pub mod unload;

@@ -30,6 +30,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show which packets were dropped and why, with the last of each reason
+    Drops(rlvs::drops::Options),
+    /// Read and write the settings that IPVS has in /proc/sys/net/ipv4/vs, in the manner of sysctl
+    Sysctl(rlvs::sysctl::Options),
+    /// Rules that give packets a firewall mark, for services by mark (ipvsadm -f)
+    #[command(subcommand)]
+    Mark(rlvs::mark::Command),
+    /// Print the text of a file that IPVS has under /proc/net
+    Proc {
+        /// Which file
+        file: rlvs::proc::File,
+    },
     /// Take forwarding away: remove the programs and tables that a daemon left in this network namespace
     Unload,
 }
@@ -79,6 +91,12 @@ fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Lab(Lab::Nat(options)) => nat(options),
         Command::Lab(Lab::Down) => down(),
         Command::Status { json } => rlvs::status::status(*json).map(|()| ExitCode::SUCCESS),
+        Command::Drops(options) => rlvs::drops::drops(options).map(|()| ExitCode::SUCCESS),
+        Command::Sysctl(options) => {
+            rlvs::sysctl::sysctl(options).map(|good| if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Mark(command) => rlvs::mark::mark(command).map(|()| ExitCode::SUCCESS),
+        Command::Proc { file } => rlvs::proc::proc(*file).map(|()| ExitCode::SUCCESS),
         Command::Unload => {
             if !rlvs::unload::unload()? {
                 writeln!(io::stdout(), "nothing is loaded in this network namespace")?;

@@ -2,21 +2,18 @@
 
 use std::io::{self, Write};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use rlvs_core::verdict;
-use rlvs_ipvs::local::{self, Reply, Request, Status};
+use rlvs_ipvs::local::{Reply, Request, Status};
+
+use crate::ask::{ask, odd};
 
 /// Asks the daemon and prints what it says: as text, or as JSON in one line.
 ///
 /// # Errors
 /// Where no daemon runs here, or it refuses.
 pub fn status(json: bool) -> Result<()> {
-    let status = match local::call(&Request::Status) {
-        Ok(Reply::Status(status)) => status,
-        Ok(_) => bail!("rlvsd answered another question"),
-        Err(error) if error.is_absent() => bail!("rlvsd does not run in this network namespace"),
-        Err(error) => return Err(error.into()),
-    };
+    let Reply::Status(status) = ask(&Request::Status)? else { return odd() };
     let mut out = io::stdout().lock();
     if json {
         serde_json::to_writer(&mut out, &status)?;

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use aya::{
     Ebpf,
+    maps::{MapData, ProgramArray},
     programs::{
         LinkOrder, SchedClassifier, TcAttachType, XdpMode,
         links::{FdLink, LinkError, PinnedLink},
@@ -77,6 +78,7 @@ pub struct Attachment {
 /// The interfaces that have the data plane.
 pub struct Attachments {
     programs: Ebpf,
+    stages: Vec<ProgramArray<MapData>>,
     links: PathBuf,
     choice: Choice,
     tc_style: TcStyle,
@@ -94,10 +96,16 @@ impl Attachments {
     ///
     /// # Errors
     /// Where the directory cannot be made.
-    pub fn new(programs: Ebpf, root: &Path, choice: Choice, tc_style: TcStyle) -> Result<Self> {
+    pub fn new(
+        programs: Ebpf,
+        stages: Vec<ProgramArray<MapData>>,
+        root: &Path,
+        choice: Choice,
+        tc_style: TcStyle,
+    ) -> Result<Self> {
         let links = links_dir(root);
         fs::create_dir_all(&links).with_context(|| format!("making {}", links.display()))?;
-        Ok(Self { programs, links, choice, tc_style, by_index: BTreeMap::new() })
+        Ok(Self { programs, stages, links, choice, tc_style, by_index: BTreeMap::new() })
     }
 
     /// The attached interfaces, by index.
@@ -179,6 +187,7 @@ impl Attachments {
 
     fn attach_xdp(&mut self, interface: &Interface) -> Result<()> {
         let pin = self.pin(interface, Hook::Xdp);
+        loader::load_hook(&mut self.programs, &mut self.stages, Hook::Xdp)?;
         let program = loader::xdp(&mut self.programs, loader::XDP_PROGRAM)?;
         let attached = hold_by_pin(
             program,
@@ -196,6 +205,7 @@ impl Attachments {
     fn attach_tc(&mut self, interface: &Interface) -> Result<()> {
         let pin = self.pin(interface, Hook::Tc);
         let tcx = self.has_tcx();
+        loader::load_hook(&mut self.programs, &mut self.stages, Hook::Tc)?;
         let program = loader::tc(&mut self.programs)?;
         let attached = if tcx { attach_tcx(program, interface, &pin) } else { attach_clsact(program, interface) };
         attached.with_context(|| format!("attaching to the tc hook of {}", interface.name))

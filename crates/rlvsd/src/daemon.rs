@@ -23,10 +23,12 @@ use crate::{
     bpffs,
     clock::Clock,
     counters::Counters,
+    drops::Samples,
     expire,
+    handed::Hands,
     loader::{self, CLOCK_PROGRAM, DataPlane, Sizes},
-    network::{Event, Interface, Network},
-    owner::{Owner, estimator},
+    network::{Event, Interface, Network, Newcomer},
+    owner::{Owner, cache, defence, estimator},
     server::{Served, Sockets},
     shared::SharedTables,
 };
@@ -104,8 +106,9 @@ async fn start(options: Options, sockets: Sockets, root: &Path, lock: bpffs::Loc
     let (newcomers, announced) = mpsc::unbounded_channel();
     let served = Rc::new(Served {
         owner: RefCell::new(Owner::new(SharedTables::new(maps), clock, newcomers)),
-        attachments: RefCell::new(Attachments::new(programs, root, options.hook, options.tc_style)?),
+        attachments: RefCell::new(Attachments::new(programs, side.stages, root, options.hook, options.tc_style)?),
         counters: Counters(side.verdicts),
+        samples: Samples(side.samples),
         since: Instant::now(),
     });
     // The maps are pinned and their directories made: nobody unmounts under us any more.
@@ -114,15 +117,30 @@ async fn start(options: Options, sockets: Sockets, root: &Path, lock: bpffs::Loc
     let mut watcher = Watcher { options, served: Rc::clone(&served), interface_map: side.interfaces };
     let interfaces = network.interfaces().await.context("listing interfaces")?;
     watcher.attach_all(&interfaces)?;
+    loader::settle(root)?;
+    let hands = Hands::new().context("opening sockets for what the data plane hands over")?;
+    let (ring, owner) = (side.handed, Rc::clone(&served));
+    spawn_local(async move {
+        if let Err(error) = hands.run(ring, owner).await {
+            tracing::error!("what the data plane hands over is lost: {error}");
+        }
+    });
     let resolver = network.resolver();
     spawn_local(watcher.watch(network));
+    let owner = Rc::clone(&served);
+    let found = move |newcomer: Newcomer, source| {
+        owner.owner.borrow().set_tunnel_source(newcomer.dest, newcomer.address, source);
+    };
     spawn_local(async move {
-        if let Err(error) = resolver.run(side.neighbours, announced).await {
+        if let Err(error) = resolver.run(side.neighbours, announced, found).await {
             tracing::error!("neighbours are no longer resolved: {error}");
         }
     });
     spawn_local(every(Duration::from_millis(expire::INTERVAL_MS), Rc::clone(&served), Owner::sweep));
+    spawn_local(every(Duration::from_secs(defence::INTERVAL_S), Rc::clone(&served), Owner::guard));
+    spawn_local(flush_after_removals(Rc::clone(&served)));
     spawn_local(every(Duration::from_secs(estimator::INTERVAL_S), Rc::clone(&served), Owner::estimate));
+    spawn_local(every(Duration::from_secs(cache::INTERVAL_S), Rc::clone(&served), Owner::forget));
     sockets.serve(&served).context("serving the control sockets")
 }
 
@@ -133,6 +151,19 @@ async fn every(period: Duration, served: Rc<Served>, action: fn(&mut Owner)) {
     loop {
         ticks.tick().await;
         action(&mut served.owner.borrow_mut());
+    }
+}
+
+/// How long after a removal the connections of removed destinations go: a tick or so, and several removals at once.
+const FLUSH_DELAY: Duration = Duration::from_millis(10);
+
+/// Ends the connections of removed destinations where that is wanted (expire_nodest_conn).
+async fn flush_after_removals(served: Rc<Served>) {
+    let removal = served.owner.borrow().removal();
+    loop {
+        removal.notified().await;
+        tokio::time::sleep(FLUSH_DELAY).await;
+        served.owner.borrow_mut().flush_removed();
     }
 }
 
@@ -173,7 +204,8 @@ impl Watcher {
                     let _ = self.interface_map.remove(&index);
                     self.served.owner.borrow().bump_epoch();
                 }
-                Event::NextHops => self.served.owner.borrow().bump_epoch(),
+                Event::Ways => self.served.owner.borrow_mut().ways_changed(),
+                Event::Neighbours => self.served.owner.borrow().bump_epoch(),
             }
         }
         tracing::error!("the kernel no longer tells of route changes; next hops are looked up again by age only");

@@ -1,6 +1,9 @@
 //! The addresses and interfaces of this network namespace, asked for when they matter.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use nix::{
     ifaddrs::{InterfaceAddress, getifaddrs},
@@ -13,9 +16,14 @@ use rlvs_ipvs::model::{Host, Interface};
 pub struct LocalHost;
 
 impl LocalHost {
-    /// Whether the address is assigned to this host.
+    /// Whether packets to the address stay on this host: one of its own, or one of those that always mean "this host".
     pub fn has(address: IpAddr) -> bool {
-        addresses().any(|interface| interface.address.as_ref().and_then(ip) == Some(address))
+        address.is_loopback() || addresses().any(|interface| interface.address.as_ref().and_then(ip) == Some(address))
+    }
+
+    /// The addresses of this host.
+    pub fn addresses() -> HashSet<IpAddr> {
+        addresses().filter_map(|interface| interface.address.as_ref().and_then(ip)).collect()
     }
 }
 
@@ -39,6 +47,11 @@ impl Host for LocalHost {
     }
 
     fn is_broadcast(&self, address: Ipv4Addr) -> bool {
-        addresses().any(|interface| interface.broadcast.as_ref().and_then(ip) == Some(IpAddr::V4(address)))
+        let address = Some(IpAddr::V4(address));
+        // For an address without a broadcast address the C library says the address itself.
+        let is = |interface: InterfaceAddress| {
+            interface.broadcast.as_ref().and_then(ip) == address && interface.address.as_ref().and_then(ip) != address
+        };
+        addresses().any(is)
     }
 }

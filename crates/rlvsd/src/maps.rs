@@ -6,7 +6,10 @@
 use std::{io, marker::PhantomData, os::fd::AsFd, ptr::NonNull};
 
 use aya::maps::{Map, MapData};
-use rlvs_core::rows::{ConfigRow, ConnRow, CursorRow, DestRow, MemberRow, ServiceRow};
+use rlvs_core::{
+    cell::Cell64,
+    rows::{ConfigRow, ConnRow, CursorRow, DestRow, MarkRow, MemberRow, SampleRow, ServiceRow},
+};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// Rows whose layout the data plane shares and for which every bit pattern is a value.
@@ -28,6 +31,12 @@ unsafe impl Row for DestRow {}
 unsafe impl Row for MemberRow {}
 // SAFETY: as above.
 unsafe impl Row for ConnRow {}
+// SAFETY: as above; the daemon changes rows of the half that packets do not read.
+unsafe impl Row for MarkRow {}
+// SAFETY: as above; what is read while the data plane writes it is integers of either frame.
+unsafe impl Row for SampleRow {}
+// SAFETY: a cell of 8 bytes. JUSTIFICATION: as above.
+unsafe impl Row for Cell64 {}
 
 /// A memory-mapped array map.
 pub struct SharedArray<R: Row> {
@@ -49,7 +58,7 @@ impl<R: Row> SharedArray<R> {
         };
         let info = map.info().map_err(io::Error::other)?;
         if info.value_size() as usize != size_of::<R>() {
-            return Err(io::Error::other("rows of another size: made by another version?"));
+            return Err(io::Error::other("rows of another size, made by another version: run `rlvs unload` first"));
         }
         let count = info.max_entries() as usize;
         let fd = map.fd().as_fd();
@@ -85,6 +94,17 @@ impl<R: Row> SharedArray<R> {
         // SAFETY: in bounds of the mapping, which lives as long as `self`; `Row` promises that any bytes are a value, and
         // what others change at the same time are cells. JUSTIFICATION: see `new`.
         Some(unsafe { self.rows.add(index).as_ref() })
+    }
+
+    /// A copy of row `index`, which the data plane may be writing: then the copy is part old, part new.
+    pub fn copy(&self, index: u32) -> Option<R>
+    where
+        R: Copy,
+    {
+        let index = usize::try_from(index).ok().filter(|index| *index < self.count)?;
+        // SAFETY: in bounds of the mapping; any bytes are a value. JUSTIFICATION: these rows are not cells, so a reference to
+        // one would promise that it holds still.
+        Some(unsafe { self.rows.add(index).read_volatile() })
     }
 
     /// All rows.

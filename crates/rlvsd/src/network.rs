@@ -3,21 +3,21 @@
 use std::{
     collections::HashMap,
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::{Duration, Instant},
 };
 
 use aya::maps::{MapData, RingBuf};
 use futures_util::{StreamExt, TryStreamExt};
-use rlvs_core::wire::ethernet::Mac;
+use rlvs_core::{rows::family, wire::ethernet::Mac};
 use rtnetlink::{
     Handle, MulticastGroup, RouteMessageBuilder, new_multicast_connection,
-    packet_core::{NetlinkMessage, NetlinkPayload},
+    packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
     packet_route::{
         AddressFamily, RouteNetlinkMessage,
         link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
         neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
-        route::{RouteAddress, RouteAttribute},
+        route::{RouteAddress, RouteAttribute, RouteVia},
     },
     sys::SocketAddr,
 };
@@ -78,8 +78,29 @@ pub enum Event {
     Interface(Interface),
     /// An interface is gone.
     InterfaceGone(u32),
-    /// Routes or known neighbours changed: cached next hops may be wrong.
-    NextHops,
+    /// Routes or addresses changed: cached next hops may be wrong, and so may what the host says of destinations.
+    Ways,
+    /// A known neighbour changed: cached next hops may be wrong.
+    Neighbours,
+}
+
+/// A destination of which the owner wants to know the way.
+#[derive(Clone, Copy, Debug)]
+pub struct Newcomer {
+    /// Number of its row.
+    pub dest: u32,
+    /// Its address.
+    pub address: IpAddr,
+}
+
+/// A way to an address, as the kernel would take it.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    interface: u32,
+    /// The gateway, or the address itself.
+    neighbour: IpAddr,
+    /// The host's own address that packets on this way leave from.
+    source: Option<IpAddr>,
 }
 
 /// A connection to the kernel's tables.
@@ -96,8 +117,14 @@ impl Network {
     /// # Errors
     /// Where the kernel refuses a netlink socket.
     pub fn connect() -> io::Result<Self> {
-        let groups =
-            [MulticastGroup::Link, MulticastGroup::Neigh, MulticastGroup::Ipv4Route, MulticastGroup::Ipv4Ifaddr];
+        let groups = [
+            MulticastGroup::Link,
+            MulticastGroup::Neigh,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Route,
+            MulticastGroup::Ipv6Ifaddr,
+        ];
         let (connection, handle, messages) = new_multicast_connection(&groups)?;
         tokio::spawn(connection);
         Ok(Self { handle, messages, known: HashMap::new() })
@@ -135,7 +162,7 @@ impl Network {
                 RouteNetlinkMessage::NewRoute(_)
                 | RouteNetlinkMessage::DelRoute(_)
                 | RouteNetlinkMessage::NewAddress(_)
-                | RouteNetlinkMessage::DelAddress(_) => Some(Event::NextHops),
+                | RouteNetlinkMessage::DelAddress(_) => Some(Event::Ways),
                 RouteNetlinkMessage::NewNeighbour(neighbour) => self.neighbour_changed(&neighbour, false),
                 RouteNetlinkMessage::DelNeighbour(neighbour) => self.neighbour_changed(&neighbour, true),
                 _ => None,
@@ -165,7 +192,7 @@ impl Network {
             Some(address) => self.known.insert(key, address.clone()).is_some_and(|old| old != address),
             None => self.known.remove(&key).is_some(),
         };
-        changed.then_some(Event::NextHops)
+        changed.then_some(Event::Neighbours)
     }
 }
 
@@ -177,10 +204,16 @@ pub struct Resolver {
 
 impl Resolver {
     /// Serves the data plane's questions, and makes the way to every new real server known, until the ring cannot be read.
+    /// Tells `found` the source address of each way, `None` where there is no way.
     ///
     /// # Errors
     /// That of the ring.
-    pub async fn run(mut self, ring: RingBuf<MapData>, mut newcomers: UnboundedReceiver<IpAddr>) -> io::Result<()> {
+    pub async fn run(
+        mut self,
+        ring: RingBuf<MapData>,
+        mut newcomers: UnboundedReceiver<Newcomer>,
+        found: impl Fn(Newcomer, Option<IpAddr>),
+    ) -> io::Result<()> {
         let mut ring = watch(ring)?;
         loop {
             tokio::select! {
@@ -195,31 +228,37 @@ impl Resolver {
                         self.ask(interface, ip).await;
                     }
                 }
-                Some(ip) = newcomers.recv() => {
+                Some(newcomer) = newcomers.recv() => {
+                    let way = self.way_to(newcomer.address).await;
+                    found(newcomer, way.and_then(|way| way.source));
                     // Without a route there is nobody to ask; the data plane will say so.
-                    if let Some((interface, neighbour)) = self.way_to(ip).await {
-                        self.ask(interface, neighbour).await;
+                    if let Some(way) = way {
+                        self.ask(way.interface, way.neighbour).await;
                     }
                 }
             }
         }
     }
 
-    /// The interface that leads to an address, and the neighbour there: the gateway or the address itself.
-    async fn way_to(&self, ip: IpAddr) -> Option<(u32, IpAddr)> {
-        let IpAddr::V4(v4) = ip else { return None };
-        let question = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(v4, 32).build();
+    /// The way to an address; `None` where there is none, or none that leads to a neighbour.
+    async fn way_to(&self, ip: IpAddr) -> Option<Way> {
+        let question = match ip {
+            IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(v4, 32).build(),
+            IpAddr::V6(v6) => RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(v6, 128).build(),
+        };
         let answer = self.handle.route().get(question).execute().try_next().await.ok()??;
         let mut interface = None;
-        let mut neighbour = ip;
+        let (mut neighbour, mut source) = (ip, None);
         for attribute in answer.attributes {
             match attribute {
                 RouteAttribute::Oif(index) => interface = Some(index),
-                RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => neighbour = IpAddr::V4(gateway),
+                RouteAttribute::Gateway(address) => neighbour = route_ip(&address)?,
+                RouteAttribute::Via(RouteVia::Inet6(gateway)) => neighbour = IpAddr::V6(gateway),
+                RouteAttribute::PrefSource(address) => source = route_ip(&address),
                 _ => {}
             }
         }
-        Some((interface?, neighbour))
+        Some(Way { interface: interface?, neighbour, source })
     }
 
     async fn ask(&mut self, interface: u32, ip: IpAddr) {
@@ -231,6 +270,10 @@ impl Resolver {
             return;
         }
         self.asked.insert((interface, ip), now);
+        // Being told that such an entry is in use, kernels from 5.16 on take its permanence away, and with it the address.
+        if self.is_permanent(interface, ip).await {
+            return;
+        }
         // "In use": the kernel sends its question if it does not know or is no longer sure, as if it had a packet to send.
         let mut request = self.handle.neighbours().add(interface, ip).replace();
         let header = &mut request.message_mut().header;
@@ -240,12 +283,62 @@ impl Resolver {
             tracing::warn!("asking for neighbour {ip} on interface {interface}: {error}");
         }
     }
+
+    /// Whether somebody has entered the neighbour's address by hand.
+    async fn is_permanent(&mut self, interface: u32, ip: IpAddr) -> bool {
+        let mut question = NeighbourMessage::default();
+        question.header.ifindex = interface;
+        let (family, destination) = match ip {
+            IpAddr::V4(v4) => (AddressFamily::Inet, NeighbourAddress::Inet(v4)),
+            IpAddr::V6(v6) => (AddressFamily::Inet6, NeighbourAddress::Inet6(v6)),
+        };
+        question.header.family = family;
+        question.attributes.push(NeighbourAttribute::Destination(destination));
+        let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNeighbour(question));
+        request.header.flags = NLM_F_REQUEST;
+        let Ok(mut answers) = self.handle.request(request) else { return false };
+        // An error says that there is no such neighbour yet.
+        matches!(
+            answers.next().await.map(|answer| answer.payload),
+            Some(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(neighbour)))
+                if neighbour.header.state == NeighbourState::Permanent
+        )
+    }
 }
 
-/// What the data plane wrote: interface, family, address.
+fn route_ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(v4) => Some(IpAddr::V4(*v4)),
+        RouteAddress::Inet6(v6) => Some(IpAddr::V6(*v6)),
+        _ => None,
+    }
+}
+
+/// What the data plane wrote: interface, family, address; integers in the native byte order.
 fn question(record: &[u8]) -> Option<(u32, IpAddr)> {
     let (interface, rest) = record.split_first_chunk::<4>()?;
-    let (_family, address) = rest.split_first_chunk::<4>()?;
-    let v4: [u8; 4] = *address.first_chunk()?;
-    Some((u32::from_ne_bytes(*interface), IpAddr::V4(Ipv4Addr::from(v4))))
+    let (family, address) = rest.split_first_chunk::<4>()?;
+    let ip = if u32::from_ne_bytes(*family) == u32::from(family::V6) {
+        IpAddr::V6(Ipv6Addr::from(*address.first_chunk::<16>()?))
+    } else {
+        IpAddr::V4(Ipv4Addr::from(*address.first_chunk::<4>()?))
+    };
+    Some((u32::from_ne_bytes(*interface), ip))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_of_both_families_and_of_none() {
+        let record = |family: u8, address: [u8; 16]| {
+            [&7u32.to_ne_bytes()[..], &u32::from(family).to_ne_bytes(), &address].concat()
+        };
+        let v4 = record(family::V4, *b"\x0a\x01\x02\x03............");
+        assert_eq!(question(&v4), Some((7, IpAddr::from([10, 1, 2, 3]))));
+        let v6 = record(family::V6, Ipv6Addr::LOCALHOST.octets());
+        assert_eq!(question(&v6), Some((7, IpAddr::V6(Ipv6Addr::LOCALHOST))));
+        assert_eq!(question(&v6[..20]), None);
+    }
 }

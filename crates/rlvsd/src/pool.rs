@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use rlvs_core::sched::roster::Space;
+
 /// Numbers 0.. up to a maximum.
 #[derive(Debug)]
 pub struct IdPool {
@@ -24,6 +26,11 @@ impl IdPool {
         let next = used.last().map_or(0, |last| last + 1);
         let resting = (0..next).filter(|id| used.binary_search(id).is_err()).map(|id| (0, id)).collect();
         Self { next, max, resting, grace }
+    }
+
+    /// Every number that was ever given out is below this one.
+    pub fn end(&self) -> u32 {
+        self.next
     }
 
     /// A free number.
@@ -71,7 +78,8 @@ impl SpanPool {
         used.sort_unstable();
         for (base, len) in used {
             pool.free_gap(base);
-            pool.next = base.saturating_add(1 << class(len));
+            // Never back: what a daemon left that died may overlap.
+            pool.next = pool.next.max(base.saturating_add(1 << class(len)));
         }
         pool
     }
@@ -106,6 +114,47 @@ impl SpanPool {
         if let Some(resting) = self.resting.get_mut(class(len)) {
             resting.push_back((now, base));
         }
+    }
+}
+
+/// Room for member lists and schedulers' words.
+#[derive(Debug)]
+pub struct Room {
+    /// Slots of member lists.
+    pub members: SpanPool,
+    /// Words.
+    pub words: SpanPool,
+}
+
+/// [`Room`] as it is at one moment, for [`rlvs_core::sched::roster`].
+#[derive(Debug)]
+pub struct RoomNow<'r> {
+    room: &'r mut Room,
+    now: u64,
+}
+
+impl Room {
+    /// At the moment `now`, in jiffies.
+    pub fn at(&mut self, now: u64) -> RoomNow<'_> {
+        RoomNow { room: self, now }
+    }
+}
+
+impl Space for RoomNow<'_> {
+    fn take_members(&mut self, slots: u32) -> Option<u32> {
+        self.room.members.take(slots, self.now)
+    }
+
+    fn give_members(&mut self, base: u32, slots: u32) {
+        self.room.members.give(base, slots, self.now);
+    }
+
+    fn take_words(&mut self, words: u32) -> Option<u32> {
+        self.room.words.take(words, self.now)
+    }
+
+    fn give_words(&mut self, base: u32, words: u32) {
+        self.room.words.give(base, words, self.now);
     }
 }
 

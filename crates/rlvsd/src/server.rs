@@ -13,10 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rlvs_core::verdict;
 use rlvs_ipvs::{
     Errno, client,
     endpoint::{self, Caller},
-    local::{self, InterfaceStatus, ProcFile, Reply, Request, Status},
+    local::{self, DropReason, InterfaceStatus, MarkChoice, ProcFile, Reply, Request, Status},
 };
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, recv,
@@ -29,7 +30,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{attach::Attachments, counters::Counters, owner::Owner, watch::watch};
+use crate::{attach::Attachments, counters::Counters, drops::Samples, owner::Owner, watch::watch};
 
 /// Largest request datagram in bytes: any of IPVS's is below 1 KiB; what is longer is cut off and refused as malformed.
 const DATAGRAM_MAX: usize = 16 * 1024;
@@ -48,8 +49,24 @@ pub struct Served {
     pub attachments: RefCell<Attachments>,
     /// Counters by verdict.
     pub counters: Counters,
+    /// Beginnings of dropped frames.
+    pub samples: Samples,
     /// When this daemon began.
     pub since: Instant,
+}
+
+impl Served {
+    /// Every reason for drops, with its count and its last packets.
+    fn drops(&self) -> Vec<DropReason> {
+        let clock = self.owner.borrow().clock();
+        let (counts, _) = self.counters.read();
+        let reason = |&(index, name, meaning): &(u32, &str, &str)| {
+            let count = *counts.get(name)?;
+            let samples = self.samples.of(index, clock.now(), clock.hz().into());
+            Some(DropReason { name: name.to_owned(), meaning: meaning.to_owned(), count, samples })
+        };
+        verdict::NAMES.iter().filter_map(reason).collect()
+    }
 }
 
 /// The sockets, taken but not served yet.
@@ -227,20 +244,41 @@ fn answer(served: &Served, line: &str) -> Reply {
     match serde_json::from_str(line) {
         Ok(Request::Proc { file }) => proc_file(&served.owner.borrow(), file),
         Ok(Request::Status) => Reply::Status(status(served)),
+        Ok(Request::Sysctls) => Reply::Sysctls { values: served.owner.borrow().sysctls() },
+        Ok(Request::Marks) => Reply::Marks { rules: served.owner.borrow().marks() },
+        Ok(Request::Drops) => Reply::Drops { reasons: served.drops() },
+        Ok(change) => match apply(&mut served.owner.borrow_mut(), &change) {
+            Ok(()) => Reply::Done,
+            Err(errno) => refused(errno, &errno.text()),
+        },
         Err(error) => refused(Errno::INVAL, &format!("not a request: {error}")),
     }
 }
 
+/// Carries out a request that changes something.
+fn apply(owner: &mut Owner, change: &Request) -> Result<(), Errno> {
+    match change {
+        Request::SetSysctl { name, value } => owner.set_sysctl(name, value),
+        Request::AddMark { rule } => owner.add_mark(rule),
+        Request::DeleteMark { rule: MarkChoice::Rule(rule) } => owner.delete_mark(rule),
+        Request::DeleteMark { rule: MarkChoice::Place(place) } => {
+            let place = place.checked_sub(1).ok_or(Errno::NOENT)?;
+            owner.delete_mark_at(place as usize)
+        }
+        Request::FlushMarks => {
+            owner.flush_marks();
+            Ok(())
+        }
+        Request::Proc { .. } | Request::Status | Request::Sysctls | Request::Marks | Request::Drops => {
+            Err(Errno::INVAL)
+        }
+    }
+}
+
 fn proc_file(owner: &Owner, file: ProcFile) -> Reply {
-    let text = match file {
-        ProcFile::IpVs => owner.table_text(),
-        ProcFile::IpVsConn => Ok(owner.conn_text()),
-        ProcFile::IpVsStats => owner.stats_text(),
-        ProcFile::IpVsConnSync | ProcFile::IpVsStatsPercpu | ProcFile::IpVsApp => Err(Errno::NOENT),
-    };
-    match text {
+    match owner.proc_text(file) {
         Ok(text) => Reply::Proc { text },
-        Err(errno) => refused(errno, "this file is not served yet"),
+        Err(errno) => refused(errno, "the table contradicts itself"),
     }
 }
 

@@ -5,15 +5,17 @@ use std::cell::RefCell;
 use aya::maps::MapError;
 use rlvs_core::{
     cell::Cell64,
-    forward::next_hop::{Route, RouteQuery},
-    rows::{ConfigRow, ConnRow, CursorRow, DestRow, FlowEntry, FlowKey, MemberRow, ServiceKey, ServiceRow, Stats},
+    forward::next_hop::{Reach, RouteQuery, Way},
+    rows::{
+        Address, CacheEntry, CacheKey, ConfigRow, ConnRow, CursorRow, DestRow, FlowEntry, FlowKey, MarkRow, MemberRow,
+        ServiceKey, ServiceRow, Stats, address_use,
+    },
     tables::{InsertError, Tables, Walk, walk_plainly},
-    verdict::Drop,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::{
-    loader::{FlowMap, FreeConnMap, Maps, ServiceIndexMap, StatsMap},
+    loader::{AddressMap, CacheMap, FlowMap, FragmentMap, FreeConnMap, Maps, ServiceIndexMap, StatsMap},
     maps::SharedArray,
 };
 
@@ -29,12 +31,19 @@ pub struct SharedTables {
     pub dests: SharedArray<DestRow>,
     /// Member lists.
     pub members: SharedArray<MemberRow>,
+    /// Rules that mark packets.
+    pub marks: SharedArray<MarkRow>,
     /// Connection rows.
     pub conns: SharedArray<ConnRow>,
+    /// Words of the schedulers.
+    pub words: SharedArray<Cell64>,
+    cache: RefCell<CacheMap>,
     service_index: RefCell<ServiceIndexMap>,
     flows: RefCell<FlowMap>,
     free_conns: RefCell<FreeConnMap>,
     stats: StatsMap,
+    fragments: RefCell<FragmentMap>,
+    addresses: RefCell<AddressMap>,
 }
 
 impl SharedTables {
@@ -46,11 +55,16 @@ impl SharedTables {
             services: maps.services,
             dests: maps.dests,
             members: maps.members,
+            marks: maps.marks,
             conns: maps.conns,
+            words: maps.words,
+            cache: RefCell::new(maps.cache),
             service_index: RefCell::new(maps.service_index),
             flows: RefCell::new(maps.flows),
             free_conns: RefCell::new(maps.free_conns),
             stats: maps.stats,
+            fragments: RefCell::new(maps.fragments),
+            addresses: RefCell::new(maps.addresses),
         }
     }
 
@@ -62,15 +76,37 @@ impl SharedTables {
         self.service_index.borrow_mut().insert(bytes(key), id, 0)
     }
 
+    /// Says what an address is used for: bits of [`address_use`]; 0 for nothing.
+    ///
+    /// # Errors
+    /// Where the map is full.
+    pub fn set_use(&self, address: &Address, bits: u32) -> Result<(), MapError> {
+        let mut addresses = self.addresses.borrow_mut();
+        if bits == 0 {
+            // "Not there" is as good.
+            let _ = addresses.remove(&bytes(address));
+            return Ok(());
+        }
+        addresses.insert(bytes(address), bits, 0)
+    }
+
+    fn use_of(&self, address: &Address) -> u32 {
+        self.addresses.borrow().get(&bytes(address), 0).unwrap_or(0)
+    }
+
     /// The opposite of [`Self::publish_service`].
     pub fn hide_service(&self, key: &ServiceKey) {
         // "Not there" is as good.
         let _ = self.service_index.borrow_mut().remove(&bytes(key));
     }
 
-    /// Statistics of destination `id` since the data plane was loaded, over all CPUs.
+    /// Statistics of destination row `id` since the data plane was loaded, over all CPUs.
     pub fn stats(&self, id: u32) -> Stats {
-        let Ok(cpus) = self.stats.get(&id, 0) else { return Stats::default() };
+        self.stats_by_cpu(id).fold(Stats::default(), Stats::plus)
+    }
+
+    /// As [`Self::stats`], for each possible CPU.
+    pub fn stats_by_cpu(&self, id: u32) -> impl Iterator<Item = Stats> {
         let of_cpu = |&[conns, in_packets, in_bytes, out_packets, out_bytes]: &[u64; 5]| Stats {
             conns,
             in_packets,
@@ -78,7 +114,19 @@ impl SharedTables {
             out_packets,
             out_bytes,
         };
-        cpus.iter().map(of_cpu).fold(Stats::default(), Stats::plus)
+        let cpus = self.stats.get(&id, 0);
+        let cpus: Vec<Stats> = cpus.iter().flat_map(|cpus| cpus.iter()).map(of_cpu).collect();
+        cpus.into_iter()
+    }
+
+    /// All that lblc and lblcr remember.
+    pub fn cached(&self) -> Vec<(CacheKey, CacheEntry)> {
+        let cache = self.cache.borrow();
+        let rows = cache.iter().filter_map(Result::ok);
+        rows.filter_map(|(key, entry)| {
+            Some((CacheKey::read_from_bytes(&key).ok()?, CacheEntry::read_from_bytes(&entry).ok()?))
+        })
+        .collect()
     }
 
     /// Rows that have ever held a connection: those below this number.
@@ -117,6 +165,25 @@ impl Tables for SharedTables {
         self.members.get(slot)
     }
 
+    fn word(&self, slot: u32) -> Option<&Cell64> {
+        self.words.get(slot)
+    }
+
+    fn find_cached(&self, key: &CacheKey) -> Option<CacheEntry> {
+        let entry = self.cache.borrow().get(&bytes(key), 0).ok()?;
+        CacheEntry::read_from_bytes(&entry).ok()
+    }
+
+    fn cache(&self, key: &CacheKey, entry: &CacheEntry) {
+        // Without room nothing is remembered.
+        let _ = self.cache.borrow_mut().insert(bytes(key), bytes(entry), 0);
+    }
+
+    fn forget_cached(&self, key: &CacheKey) {
+        // "Not there" is as good.
+        let _ = self.cache.borrow_mut().remove(&bytes(key));
+    }
+
     fn find_flow(&self, key: &FlowKey) -> Option<FlowEntry> {
         let entry = self.flows.borrow().get(&bytes(key), 0).ok()?;
         FlowEntry::read_from_bytes(&entry).ok()
@@ -150,9 +217,39 @@ impl Tables for SharedTables {
 
     fn count(&self, _: u32, _: &Stats) {}
 
-    /// The daemon sends no packets.
-    fn route(&self, _: &RouteQuery) -> Route {
-        Route::Unreachable(Drop::NoRoute)
+    fn cursor(&self) -> Option<&CursorRow> {
+        self.cursor.get(0)
+    }
+
+    fn mark(&self, slot: u32) -> Option<&MarkRow> {
+        self.marks.get(slot)
+    }
+
+    fn find_fragment(&self, key: &FlowKey) -> Option<FlowEntry> {
+        let entry = self.fragments.borrow().get(&bytes(key), 0).ok()?;
+        FlowEntry::read_from_bytes(&entry).ok()
+    }
+
+    fn note_fragment(&self, key: &FlowKey, entry: FlowEntry) {
+        // A map that forgets its oldest entries has room.
+        let _ = self.fragments.borrow_mut().insert(bytes(key), bytes(&entry), 0);
+    }
+
+    fn is_balanced(&self, address: &Address) -> bool {
+        self.use_of(address) & address_use::BALANCED != 0
+    }
+
+    fn is_local(&self, address: &Address) -> bool {
+        self.use_of(address) & address_use::LOCAL != 0
+    }
+
+    fn random(&self) -> u32 {
+        std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8) as u32
+    }
+
+    /// The daemon only follows what packets have found out.
+    fn route(&self, _: &RouteQuery, _: &mut Way) -> Reach {
+        Reach::NoRoute
     }
 
     fn walk<W: Walk<Self>>(&self, steps: u32, walk: &mut W) {

@@ -7,9 +7,9 @@ mod many;
 mod states;
 
 use super::*;
+use crate::flow::Ip;
 use crate::native::NativeTables;
-use crate::rows::Address;
-use crate::wire::ipv4::PROTOCOL_UDP;
+use crate::rows::{Address, family};
 
 /// Jiffies a second.
 const HZ: u32 = 250;
@@ -31,15 +31,43 @@ fn identity(protocol: u8, client: u8, dest: u32) -> ConnIdentity {
         virtual_port: 80,
         dest_port: 8080,
         protocol,
-        family: crate::rows::family::V4,
-        dest,
+        family: family::V4,
+        dest_family: family::V4,
         method: method::MASQUERADING,
+        kind: kind::FLOW,
+        dest,
+        controller: 0,
     }
 }
 
 /// A packet of this flow that says `event`.
 fn packet(key: FlowKey, event: Event) -> Flow {
-    Flow { key, event, is_new: event == Event::Syn, transport_at: 34, ip_len: 40 }
+    let is_tcp = key.protocol == protocol::TCP;
+    let ip =
+        Ip { source: key.source, destination: key.destination, family: key.family, protocol: key.protocol, ..Ip::NONE };
+    let (is_new, is_reset) = (is_tcp && event == Event::SYN, is_tcp && event == Event::RST);
+    Flow { key, ip, event, is_new, is_reset, ..Flow::NONE }
+}
+
+/// Opens a connection by its first packet, which is a client's and says `event`.
+fn open_by<T: Tables>(tables: &T, identity: &ConnIdentity, event: Event, now: &Now<'_>) -> Result<(), OpenError> {
+    let id = open(tables, identity, Life::unborn(identity.method, now), &mut { FlowKey::NONE })?;
+    let row = tables.conn(id).expect("a row");
+    // Another CPU may have ended it since.
+    let _ = touch(tables, row, Direction::Request, &packet(identity.request_key(), event), now);
+    Ok(())
+}
+
+/// The connection that a packet belongs to, as the director decides it; one that gives way is retired first, as there.
+fn arrive<'t, T: Tables>(tables: &'t T, flow: &Flow, now: &Now<'_>) -> Option<Found<'t>> {
+    let found = find(tables, &flow.key)?;
+    let goes_on = !found.is_over(now)
+        && (found.direction == Direction::Reply
+            || admit(flow, &found, tables.dest(found.row.dest.load()), now) == Admission::Follow);
+    if !goes_on && found.direction == Direction::Request {
+        retire_at(tables, found.id, found.row, found.seen, now.jiffies);
+    }
+    goes_on.then_some(found)
 }
 
 /// Connections, active and inactive, of destination `dest`.
@@ -49,44 +77,74 @@ fn counts<T: Tables>(tables: &T, dest: u32) -> (u32, u32) {
 }
 
 /// What the daemon's sweep does: ends what is over, and lets rows be used again whose rest is over.
-fn sweep<T: Tables>(tables: &T, rows: u32, now: u64) {
+fn sweep(tables: &NativeTables, rows: u32, jiffies: u64) {
+    let now = Now { jiffies, config: &tables.config };
     for id in 0..rows {
         let row = tables.conn(id).expect("a row");
         let word = row.life.load();
         let life = Life::unpack(word);
-        if life.is_live() && !life.is_current(now) {
-            retire(tables, id, row, word, now);
-        } else if life.flags & flags::RETIRED != 0 && (now as u32).wrapping_sub(row.retired_at.load()) >= HZ {
+        if life.is_live() && !life.is_current(jiffies) {
+            assert_ne!(
+                expire(tables, id, row, word, &now, &mut { FlowKey::NONE }),
+                Expired::Lost,
+                "nobody else is here"
+            );
+        } else if life.flags & flags::RETIRED != 0 && (jiffies as u32).wrapping_sub(row.retired_at.load()) >= HZ {
             row.life.store(0);
             tables.give_conn(id);
         }
     }
 }
 
-/// Compares destinations' counters and the index with the rows that exist. `index` is a copy of the index.
+/// Compares the counters of destinations and templates and the index with the rows that exist. `index` is a copy of the index.
 ///
 /// # Panics
 /// Where they differ by one.
 fn audit<T: Tables>(tables: &T, rows: u32, dests: u32, index: &std::collections::HashMap<FlowKey, FlowEntry>) {
-    let mut expected = std::vec![(0, 0); dests as usize];
-    let mut live = 0;
-    for id in 0..rows {
-        let row = tables.conn(id).expect("a row");
-        let life = row.life();
-        if !life.is_live() {
+    let mut expected = std::vec![(0, 0, 0); dests as usize];
+    let mut controlled = std::vec![0; rows as usize];
+    let mut entries = 0;
+    let live = |id: u32| Some((id, tables.conn(id).expect("a row"))).filter(|(_, row)| row.life().is_live());
+    for (id, row) in (0..rows).filter_map(live) {
+        let (life, identity) = (row.life(), row.identity());
+        assert_eq!(life.is_template(), identity.kind == kind::TEMPLATE);
+        let mut of_dest = expected.get_mut(identity.dest as usize);
+        assert!(of_dest.is_some() || identity.method == method::BYPASS, "row {id} names destination {}", identity.dest);
+        let mut count = |which: fn(&mut (u32, u32, u64))| {
+            if let Some(counters) = &mut of_dest {
+                which(counters);
+            }
+        };
+        if life.is_template() {
+            count(|(_, _, persistent)| *persistent += 1);
+            // One that is used no more is found no more (section 4).
+            let disused = identity.virtual_port == 65_535 && identity.dest_port == 65_535;
+            let found = index.get(&identity.request_key()) == Some(&entry(id, Direction::Request));
+            assert_ne!(found, disused, "template in row {id}");
+            entries += usize::from(found);
             continue;
         }
-        live += 1;
-        let identity = row.identity();
-        let (active, inactive) = &mut expected[identity.dest as usize];
-        *if life.is_inactive() { inactive } else { active } += 1;
+        count(if life.is_inactive() { |counters| counters.1 += 1 } else { |counters| counters.0 += 1 });
         for (key, direction) in [(identity.request_key(), Direction::Request), (identity.reply_key(), Direction::Reply)]
         {
             assert_eq!(index.get(&key), Some(&entry(id, direction)), "row {id}, {direction:?}");
+            entries += 1;
+        }
+        if let Some(template) = identity.controller.checked_sub(1) {
+            controlled[template as usize] += 1;
+            assert!(
+                live(template).is_some_and(|(_, row)| row.life().is_template()),
+                "controller {template} of row {id}"
+            );
         }
     }
-    assert_eq!(index.len(), 2 * live, "two entries for each connection and no other");
+    assert_eq!(index.len(), entries, "two entries for each connection, one for each template, and no other");
+    for (id, row) in (0..rows).filter_map(live) {
+        assert_eq!(row.controlled.load(), controlled[id as usize], "controlled by row {id}");
+    }
     for (dest, expected) in (0..).zip(expected) {
-        assert_eq!(counts(tables, dest), expected, "(active, inactive) of destination {dest}");
+        let (active, inactive) = counts(tables, dest);
+        let persistent = tables.dest(dest).expect("a destination").persistent.load();
+        assert_eq!((active, inactive, persistent), expected, "(active, inactive, persistent) of destination {dest}");
     }
 }

@@ -3,7 +3,7 @@
 use std::vec::Vec;
 
 use crate::wire::ethernet::{self, Mac};
-use crate::wire::{ipv4, tcp, udp};
+use crate::wire::{ipv4, protocol, tcp, udp};
 
 /// An address and a port.
 pub type End = ([u8; 4], u16);
@@ -65,7 +65,7 @@ impl Datagram {
     }
 
     fn protocol(&self) -> u8 {
-        if let Transport::Tcp(..) = self.transport { ipv4::PROTOCOL_TCP } else { ipv4::PROTOCOL_UDP }
+        if let Transport::Tcp(..) = self.transport { protocol::TCP } else { protocol::UDP }
     }
 
     fn transport(&self) -> Vec<u8> {

@@ -14,40 +14,52 @@ pub struct HopRow {
     pub interface_source: Cell64,
     /// Bytes 4..6 of the source address, then the six of the destination address.
     pub source_destination: Cell64,
+    /// Largest IP packet, in bytes, that this way takes.
+    pub mtu: Cell64,
 }
 
-/// A connection: 128 bytes, two cache lines. The first is all that an established request needs besides its way out.
+/// A connection or a persistence template: 192 bytes, three cache lines. The first two are all that an established request
+/// needs.
 #[cfg_attr(not(target_arch = "bpf"), derive(zerocopy::FromZeros))]
 #[repr(C)]
 pub struct ConnRow {
-    /// [`Life`]: deadline, state and flags. Everything else holds still while the connection lives.
+    /// [`Life`]: deadline, state and flags. Everything else but what is marked "changes" holds still while it lives.
     pub life: Cell64,
-    /// Ports: client (bits 48..), VIP (32..48), RIP (16..32), then protocol (8..16) and [`family`] (0..8).
+    /// Ports: client (bits 48..), VIP (32..48), RIP (16..32), then protocol (8..16) and [`family`](super::family) (0..8).
     pub ports: Cell64,
     /// Number of the destination row.
     pub dest: Cell32,
-    /// Forwarding method, as in [`DestRow::method`] when the connection was made.
+    /// [`method`] when the connection was made (0..8), [`family`](super::family) of the RIP (8..16), [`kind`](super::kind) (16..32).
     pub method: Cell32,
-    /// When the daemon retired this row, low 32 bits of the jiffies: it is used again only after a grace period.
-    pub retired_at: Cell32,
-    /// Always 0.
-    pub reserved: Cell32,
-    /// VIP.
+    /// Packets from the client, as far as anybody asks. Changes.
+    pub in_packets: Cell32,
+    /// Number, plus 1, of the template row that controls this connection; 0 for none.
+    pub controller: Cell32,
+    /// VIP; of a firewall-mark service's template: the mark.
     pub virtual_address: [Cell32; 4],
-    /// Client address.
-    pub client_address: [Cell32; 4],
+    /// Way to the destination. Changes.
+    pub request_hop: HopRow,
     /// RIP.
     pub dest_address: [Cell32; 4],
-    /// Way to the destination.
-    pub request_hop: HopRow,
-    /// Way to the client.
+    /// Client address.
+    pub client_address: [Cell32; 4],
+    /// Way to the client. Changes.
     pub reply_hop: HopRow,
+    /// How many connections this template controls. Changes.
+    pub controlled: Cell64,
+    /// A template's timeout in jiffies: 60 s for good once it came due while connections needed it. Changes.
+    pub timeout: Cell32,
+    /// When this row was retired, low 32 bits of the jiffies: it is used again only after a grace period.
+    pub retired_at: Cell32,
+    /// Always 0: fills the third cache line.
+    pub reserved: [Cell64; 4],
 }
 
-const _: () = assert!(size_of::<ConnRow>() == 128);
+const _: () = assert!(size_of::<ConnRow>() == 192);
 
 /// The fields of a connection that never change while it lives, read or written at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct ConnIdentity {
     /// Client address.
     pub client: Address,
@@ -65,35 +77,74 @@ pub struct ConnIdentity {
     pub protocol: u8,
     /// [`family`].
     pub family: u8,
+    /// [`family`](super::family) of the RIP.
+    pub dest_family: u8,
+    /// Forwarding [`method`].
+    pub method: u8,
+    /// [`kind`](super::kind): a connection or a template.
+    pub kind: u16,
     /// Number of the destination row.
     pub dest: u32,
-    /// Forwarding method.
-    pub method: u32,
+    /// Number, plus 1, of the template row that controls it; 0 for none.
+    pub controller: u32,
 }
 
 impl ConnIdentity {
+    /// No connection: what a scratch row begins with.
+    pub const NONE: Self = Self {
+        client: Address([0; 4]),
+        virtual_address: Address([0; 4]),
+        dest_address: Address([0; 4]),
+        client_port: 0,
+        virtual_port: 0,
+        dest_port: 0,
+        protocol: 0,
+        family: 0,
+        dest_family: 0,
+        method: 0,
+        kind: 0,
+        dest: 0,
+        controller: 0,
+    };
+
     /// The flow of the client's packets.
     pub fn request_key(&self) -> FlowKey {
-        FlowKey {
-            source: self.client,
-            destination: self.virtual_address,
-            source_port: self.client_port,
-            destination_port: self.virtual_port,
-            protocol: self.protocol,
-            family: self.family,
-            zero: 0,
-        }
+        let mut key = FlowKey::NONE;
+        self.write_request_key(&mut key);
+        key
+    }
+
+    /// Writes [`Self::request_key`] where it is to stand: programs have little stack to build it on.
+    #[inline(always)]
+    pub fn write_request_key(&self, key: &mut FlowKey) {
+        key.source = self.client;
+        key.destination = self.virtual_address;
+        key.source_port = self.client_port;
+        key.destination_port = self.virtual_port;
+        key.protocol = self.protocol;
+        key.family = self.family;
+        key.kind = self.kind;
     }
 
     /// The flow of the real server's answers as they reach the director: from the RIP under masquerading, from the VIP under
-    /// every other method (connections.md section 2, look-up "out").
+    /// every other method (connections.md section 2, look-up "out"). A template has none.
     pub fn reply_key(&self) -> FlowKey {
-        let mut key = self.request_key().reversed();
-        if self.method == method::MASQUERADING {
-            key.source = self.dest_address;
-            key.source_port = self.dest_port;
-        }
+        let mut key = FlowKey::NONE;
+        self.write_reply_key(&mut key);
         key
+    }
+
+    /// Writes [`Self::reply_key`] where it is to stand.
+    #[inline(always)]
+    pub fn write_reply_key(&self, key: &mut FlowKey) {
+        let masquerades = self.method == method::MASQUERADING;
+        key.source = if masquerades { self.dest_address } else { self.virtual_address };
+        key.source_port = if masquerades { self.dest_port } else { self.virtual_port };
+        key.destination = self.client;
+        key.destination_port = self.client_port;
+        key.protocol = self.protocol;
+        key.family = self.family;
+        key.kind = self.kind;
     }
 }
 
@@ -119,7 +170,7 @@ impl ConnRow {
 
     /// Reads the fields that hold still.
     pub fn identity(&self) -> ConnIdentity {
-        let ports = self.ports.load();
+        let (ports, method) = (self.ports.load(), self.method.load());
         ConnIdentity {
             client: load_address(&self.client_address),
             virtual_address: load_address(&self.virtual_address),
@@ -129,8 +180,11 @@ impl ConnRow {
             dest_port: (ports >> 16) as u16,
             protocol: (ports >> 8) as u8,
             family: ports as u8,
+            dest_family: (method >> 8) as u8,
+            method: method as u8,
+            kind: (method >> 16) as u16,
             dest: self.dest.load(),
-            method: self.method.load(),
+            controller: self.controller.load(),
         }
     }
 
@@ -146,7 +200,12 @@ impl ConnRow {
             | u64::from(identity.family);
         self.ports.store(ports);
         self.dest.store(identity.dest);
-        self.method.store(identity.method);
+        let kind = u32::from(identity.kind) << 16;
+        self.method.store(kind | (u32::from(identity.dest_family) << 8) | u32::from(identity.method));
+        self.controller.store(identity.controller);
+        self.controlled.store(0);
+        self.timeout.store(0);
+        self.in_packets.store(0);
         self.request_hop.stamp.store(0);
         self.reply_hop.stamp.store(0);
     }

@@ -5,133 +5,128 @@
 
 use core::ops::ControlFlow;
 
-use super::{Pick, Scheduler, member};
-use crate::rows::{Counts, Span, dest_flags};
+use super::{Scheduler, View, member, tree, unknown_zero};
+use crate::rows::{Counts, DestRow, Span, dest_flags};
 use crate::tables::{Tables, Walk};
 
+/// By what destinations are compared.
+pub mod rule {
+    use super::Scheduler;
+
+    /// Least connections.
+    pub const CONNECTIONS: u32 = Scheduler::LeastConnection as u32;
+    /// Least connections for its weight.
+    pub const WEIGHTED: u32 = Scheduler::WeightedLeastConnection as u32;
+    /// Idle ones before all others.
+    pub const NEVER_QUEUE: u32 = Scheduler::NeverQueue as u32;
+    /// The heaviest.
+    pub const HEAVIEST: u32 = Scheduler::Failover as u32;
+    /// The heaviest that is not full.
+    pub const OVERFLOW: u32 = Scheduler::Overflow as u32;
+    /// Any that has less than half as many active connections as its weight, whatever its flags: where there is one, others
+    /// count as overloaded (schedulers.md section 13).
+    pub const SPARE: u32 = 100;
+}
+
+/// What a destination puts into the comparison: a cost, and the weight that it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Below 2^41.
+    pub cost: u64,
+    /// 1..=2147483647.
+    pub weight: u64,
+}
+
+impl Standing {
+    /// Whether a later one in the list takes the place of `self`. Products stay below 2^63: more than 2^32 connections there
+    /// are not.
+    #[inline(always)]
+    pub fn gives_way_to(&self, later: &Self) -> bool {
+        self.cost.wrapping_mul(later.weight) > later.cost.wrapping_mul(self.weight)
+    }
+}
+
+/// How a destination of this weight stands under a rule; `None` where it is not eligible.
+#[inline(always)]
+pub fn standing(rule: u32, dest: &DestRow, weight: u32) -> Option<Standing> {
+    let counts = Counts::unpack(dest.counts.load());
+    let active = u64::from(counts.active);
+    if rule == rule::SPARE {
+        return (active * 2 < u64::from(weight)).then_some(Standing { cost: 1, weight: 1 });
+    }
+    if weight == 0 || dest.flags.load() & dest_flags::OVERLOAD != 0 {
+        return None;
+    }
+    let weight = u64::from(weight);
+    // An inactive connection costs 1/256 of an active one (schedulers.md section 0).
+    let overhead = active * 256 + u64::from(counts.inactive);
+    if rule == rule::WEIGHTED {
+        Some(Standing { cost: overhead, weight })
+    } else if rule == rule::CONNECTIONS {
+        Some(Standing { cost: overhead, weight: 1 })
+    } else if rule == rule::HEAVIEST {
+        Some(Standing { cost: 1, weight })
+    } else if rule == rule::OVERFLOW {
+        (active <= weight).then_some(Standing { cost: 1, weight })
+    } else if rule == rule::NEVER_QUEUE && active == 0 {
+        Some(Standing { cost: 0, weight })
+    } else {
+        // sed, nq: as if the connection were there already.
+        Some(Standing { cost: active + 1, weight })
+    }
+}
+
 /// Picks by the rule of `scheduler`, a number of [`Scheduler`].
-pub fn pick<T: Tables>(tables: &T, span: Span, state: u64, scheduler: u32) -> Pick {
+#[inline(always)]
+pub fn pick<T: Tables>(tables: &T, view: View, scheduler: u32) -> Option<u32> {
+    best(tables, view, scheduler, tree::Tree::of(view, scheduler))
+}
+
+/// The best by a rule: as the tree knows it, or, where there is none or it is just changing, after a walk over the list.
+#[inline(always)]
+pub fn best<T: Tables>(tables: &T, view: View, rule: u32, tree: tree::Tree) -> Option<u32> {
+    if tree.exists() {
+        let slot = tree.winner(tables).checked_sub(1)?;
+        if let Some(dest) = tree.eligible(tables, slot) {
+            return Some(dest);
+        }
+    }
     // Kernels before 6.7 verify a loop's body once, in the state that it finds first, and remove what cannot happen then: the
     // comparison with an earlier candidate. So the search begins with zeros that the verifier knows nothing of.
-    let zero = tables.config().map_or(0, |config| config.reserved.load());
+    let zero = unknown_zero(tables);
     let none = u64::from(zero);
-    let mut search = Search { span, scheduler, cost: none, weight: none, found: zero, best: zero };
-    tables.walk(span.len, &mut search);
-    Pick { dest: (search.found != 0).then_some(search.best), state }
+    let mut search =
+        Search { span: view.span, rule, found: zero, best: Standing { cost: none, weight: none }, dest: zero };
+    tables.walk(view.span.len, &mut search);
+    (search.found != 0).then_some(search.dest)
 }
 
 /// The best destination so far.
 struct Search {
     span: Span,
-    scheduler: u32,
-    cost: u64,
-    weight: u64,
+    rule: u32,
     /// Not 0 once there is one.
     found: u32,
-    best: u32,
+    dest: u32,
+    best: Standing,
 }
 
 impl<T: Tables> Walk<T> for Search {
+    #[inline(always)]
     fn step(&mut self, tables: &T, index: u32) -> ControlFlow<()> {
         let Some(member) = member(tables, self.span, index) else {
             return ControlFlow::Break(());
         };
-        let weight = member.weight.load();
         let id = member.dest.load();
-        let Some(dest) = tables.dest(id).filter(|dest| weight > 0 && dest.flags.load() & dest_flags::OVERLOAD == 0)
-        else {
+        let weight = member.weight.load();
+        let Some(standing) = tables.dest(id).and_then(|dest| standing(self.rule, dest, weight)) else {
             return ControlFlow::Continue(());
         };
-        let counts = Counts::unpack(dest.counts.load());
-        if self.scheduler == Scheduler::Overflow as u32 && counts.active > weight {
-            return ControlFlow::Continue(());
-        }
-        let (cost, weight) = score(self.scheduler, counts, weight);
-        let idle = self.scheduler == Scheduler::NeverQueue as u32 && counts.active == 0;
-        // Products stay below 2^63: a cost has at most 41 bits, and more than 2^32 connections there are not.
-        if idle || self.found == 0 || self.cost.wrapping_mul(weight) > cost.wrapping_mul(self.weight) {
+        if self.found == 0 || self.best.gives_way_to(&standing) {
             self.found = 1;
-            self.best = id;
-            self.cost = cost;
-            self.weight = weight;
+            self.dest = id;
+            self.best = standing;
         }
-        if idle { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
-}
-
-/// Cost and weight of a destination under a scheduler.
-fn score(scheduler: u32, counts: Counts, weight: u32) -> (u64, u64) {
-    let active = u64::from(counts.active);
-    // An inactive connection costs 1/256 of an active one (schedulers.md section 0).
-    let overhead = active * 256 + u64::from(counts.inactive);
-    if scheduler == Scheduler::LeastConnection as u32 {
-        (overhead, 1)
-    } else if scheduler == Scheduler::WeightedLeastConnection as u32 {
-        (overhead, weight.into())
-    } else if scheduler == Scheduler::Failover as u32 || scheduler == Scheduler::Overflow as u32 {
-        // The heaviest.
-        (1, weight.into())
-    } else {
-        // sed, nq: as if the connection were there already.
-        (active + 1, weight.into())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::string::String;
-
-    use super::*;
-    use crate::native::NativeTables;
-
-    /// Three reals added in the order 1 (weight 3), 2 (weight 2), 3 (weight 1); twelve SYNs left in SYN_RECV.
-    fn picks(scheduler: Scheduler) -> String {
-        let tables = NativeTables::new(1, 4, 3, 1, 100);
-        for (slot, (real, weight)) in [(3, 1), (2, 2), (1, 3)].into_iter().enumerate() {
-            tables.members[slot].dest.store(real);
-            tables.members[slot].weight.store(weight);
-            tables.dests[real as usize].flags.store(dest_flags::AVAILABLE);
-        }
-        let span = Span { base: 0, len: 3 };
-        let pick = |_| match pick(&tables, span, 0, scheduler as u32).dest {
-            Some(real) => {
-                NativeTables::add(&tables.dests[real as usize].counts, Counts::ONE_ACTIVE);
-                char::from(b'0' + real as u8)
-            }
-            None => '-',
-        };
-        (0..12).map(pick).collect()
-    }
-
-    /// schedulers.md, table of section 0: recorded from the kernel.
-    #[test]
-    fn picks_are_the_kernels() {
-        assert_eq!(picks(Scheduler::LeastConnection), "321321321321");
-        assert_eq!(picks(Scheduler::WeightedLeastConnection), "321121321121");
-        assert_eq!(picks(Scheduler::ShortestExpectedDelay), "121321121321");
-        assert_eq!(picks(Scheduler::NeverQueue), "321121121321");
-        assert_eq!(picks(Scheduler::Failover), "111111111111");
-        assert_eq!(picks(Scheduler::Overflow), "111122233---");
-    }
-
-    /// schedulers.md section 0: one active connection weighs as much as 256 inactive ones, no more.
-    #[test]
-    fn an_active_connection_is_256_inactive_ones() {
-        let tables = NativeTables::new(1, 2, 2, 1, 100);
-        for real in 0..2 {
-            tables.members[real].dest.store(real as u32);
-            tables.members[real].weight.store(1);
-        }
-        tables.dests[0].counts.store(Counts::ONE_ACTIVE);
-        let span = Span { base: 0, len: 2 };
-        let lc = Scheduler::LeastConnection as u32;
-        for (inactive, picked) in [(255, 1), (256, 0), (257, 0)] {
-            tables.dests[1].counts.store(inactive * Counts::ONE_INACTIVE);
-            assert_eq!(pick(&tables, span, 0, lc).dest, Some(picked), "{inactive}");
-        }
-        tables.dests[0].flags.store(dest_flags::OVERLOAD);
-        assert_eq!(pick(&tables, span, 0, lc).dest, Some(1), "an overloaded one is none");
-        tables.members[1].weight.store(0);
-        assert_eq!(pick(&tables, span, 0, lc).dest, None);
+        ControlFlow::Continue(())
     }
 }

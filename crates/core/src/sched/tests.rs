@@ -1,16 +1,83 @@
-//! The recorded picks of schedulers.md, and random lists and edits against step-by-step models of its algorithms.
+//! Schedulers on lists as the daemon keeps them: the recorded picks of schedulers.md, and random lists, edits and connections
+//! against step-by-step models of its algorithms.
+
+mod concurrent;
+mod cost;
+mod hashing;
+mod model;
+mod recorded;
+mod remembering;
+
+use std::{collections::HashMap, string::String, vec::Vec};
 
 use proptest::prelude::*;
-use std::{string::String, vec::Vec};
 
+use super::roster::{Refused, Roster, Space};
 use super::*;
 use crate::native::NativeTables;
+use crate::rows::{Counts, family};
 
-/// One change of a service, as an operator makes it, or `Pick`s between them.
+/// Rows for destinations; a service of the property tests has at most so many less one.
+const DESTS: usize = 128;
+const HZ: u32 = 1000;
+
+/// Room for lists and words. What is given back is given out again at once: nobody looks at it any more in one thread.
+#[derive(Debug, Default)]
+struct Room {
+    members: Spans,
+    words: Spans,
+}
+
+#[derive(Debug, Default)]
+struct Spans {
+    used: u32,
+    max: u32,
+    free: HashMap<u32, Vec<u32>>,
+}
+
+impl Spans {
+    fn take(&mut self, len: u32) -> Option<u32> {
+        if let Some(base) = self.free.get_mut(&len).and_then(Vec::pop) {
+            return Some(base);
+        }
+        let base = self.used;
+        (base + len <= self.max).then(|| {
+            self.used += len;
+            base
+        })
+    }
+
+    fn give(&mut self, base: u32, len: u32) {
+        assert!(base + len <= self.used);
+        let free = self.free.entry(len).or_default();
+        assert!(!free.contains(&base), "{base} given back twice");
+        free.push(base);
+    }
+}
+
+impl Space for Room {
+    fn take_members(&mut self, slots: u32) -> Option<u32> {
+        self.members.take(slots)
+    }
+
+    fn give_members(&mut self, base: u32, slots: u32) {
+        self.members.give(base, slots);
+    }
+
+    fn take_words(&mut self, words: u32) -> Option<u32> {
+        self.words.take(words)
+    }
+
+    fn give_words(&mut self, base: u32, words: u32) {
+        self.words.give(base, words);
+    }
+}
+
+/// One change of a service, as an operator or traffic makes it, or picks between them.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// This many new connections.
-    Pick(usize),
+    /// This many new connections, from these clients and to these addresses on; each stays active.
+    Pick(usize, u32),
     /// A new destination of this weight.
     Add(u32),
     /// The destination at this place of the list (modulo its length) gets this weight.
@@ -19,29 +86,55 @@ enum Step {
     Delete(usize),
     /// The destination at this place reaches its upper threshold, or falls below the lower one.
     Overload(usize, bool),
+    /// The destination at this place has so many active and inactive connections from now on.
+    Count(usize, u32, u32),
     /// The scheduler is bound anew, as when an edit changes it.
     Rebind,
+    /// The daemon is started again.
+    Restart,
+    /// Seconds go by.
+    Wait(u32),
 }
 
 /// A service on native tables, changed the way the daemon changes one.
 struct Service {
     tables: NativeTables,
-    scheduler: Scheduler,
-    /// Numbers of the destinations, newest first.
-    list: Vec<u32>,
+    room: Room,
+    roster: Roster,
     /// Number of the next destination that [`Step::Add`] makes.
     next: u32,
+    generation: u32,
+    now: u64,
+}
+
+/// Client number `number`.
+fn client(number: u32) -> Address {
+    Address::v4([10, 0, (number >> 8) as u8, number as u8])
+}
+
+/// Virtual address number `number`.
+fn virtual_address(number: u32) -> Address {
+    Address::v4([10, 9, 0, 100 + (number % 4) as u8])
+}
+
+/// Address of destination `number`, its port is 80.
+fn real(number: u32) -> Address {
+    Address::v4([10, 0, (number >> 8) as u8 + 1, number as u8])
 }
 
 impl Service {
-    const DESTS_MAX: usize = 64;
-
     fn new(scheduler: Scheduler) -> Self {
-        let tables = NativeTables::new(1, Self::DESTS_MAX, Self::DESTS_MAX, 0, 1000);
-        let mut service = Self { tables, scheduler, list: Vec::new(), next: 1 };
-        service.row().scheduler.store(scheduler as u32);
-        service.apply(Step::Rebind);
-        service
+        Self::sized(scheduler, DESTS)
+    }
+
+    fn sized(scheduler: Scheduler, dests: usize) -> Self {
+        let tables = NativeTables::new(1, dests, dests * 4, 0, HZ);
+        let spans = |max: usize| Spans { max: max as u32, ..Spans::default() };
+        let room = Room { members: spans(tables.members.len()), words: spans(tables.words.len()) };
+        let mut roster = Roster::new(&tables, 0);
+        let mut room = room;
+        roster.bind(&tables, &mut room, scheduler, 1).expect("room for a table");
+        Self { tables, room, roster, next: 1, generation: 1, now: 1_000_000 }
     }
 
     /// A service whose destinations 1, 2, .. were added in this order with these weights.
@@ -53,6 +146,15 @@ impl Service {
 
     fn row(&self) -> &ServiceRow {
         &self.tables.services[0]
+    }
+
+    fn dest(&self, number: u32) -> &DestRow {
+        &self.tables.dests[number as usize]
+    }
+
+    /// The list, newest first.
+    fn list(&self) -> Vec<u32> {
+        self.roster.dests().collect()
     }
 
     fn add(&mut self, weight: u32) {
@@ -68,350 +170,116 @@ impl Service {
     }
 
     fn place(&self, dest: u32) -> usize {
-        self.list.iter().position(|listed| *listed == dest).expect("a destination of the list")
+        self.list().iter().position(|listed| *listed == dest).expect("a destination of the list")
     }
 
+    /// Makes a change. Picks are for [`Self::connect`].
     fn apply(&mut self, step: Step) {
-        let len = self.list.len();
-        let state = self.row().sched_state.load();
-        let rr_state = match step {
-            Step::Pick(times) => {
-                self.picks(times);
-                return;
-            }
-            Step::Overload(place, on) => {
-                if len > 0 {
-                    self.overload(self.list[place % len], on);
-                }
-                return;
-            }
-            Step::Edit(..) | Step::Delete(_) if len == 0 => return,
+        let list = self.list();
+        let at = |place: usize| (!list.is_empty()).then(|| list[place % list.len()]);
+        match step {
+            Step::Pick(..) => unreachable!("picks are made one by one"),
+            Step::Add(weight) => self.insert(weight).unwrap_or(()),
             Step::Edit(place, weight) => {
-                self.tables.dests[self.list[place % len] as usize].weight.store(weight);
-                state
+                let Some(number) = at(place) else { return };
+                let dest = self.dest(number);
+                dest.weight.store(weight);
+                if weight != 0 {
+                    dest.last_weight.store(weight);
+                }
+                self.roster.edit(&self.tables, number);
             }
             Step::Delete(place) => {
-                self.list.remove(place % len);
-                rr::after_removal(state, (place % len) as u32)
+                let Some(number) = at(place) else { return };
+                self.dest(number).flags.store(0);
+                assert!(self.roster.remove(&self.tables, &mut self.room, number));
             }
-            Step::Add(weight) => {
-                if self.next as usize == Self::DESTS_MAX {
-                    return;
-                }
-                self.tables.dests[self.next as usize].weight.store(weight);
-                self.list.insert(0, self.next);
-                self.next += 1;
-                rr::after_insertion(state)
+            Step::Overload(place, on) => _ = at(place).map(|number| self.overload(number, on)),
+            Step::Count(place, active, inactive) => _ = at(place).map(|number| self.count(number, active, inactive)),
+            Step::Rebind => {
+                self.generation += 1;
+                let bound = self.roster.bind(&self.tables, &mut self.room, self.roster.scheduler(), self.generation);
+                assert_eq!(bound, Ok(()));
             }
-            Step::Rebind => 0,
-        };
-        let weight = |dest: &u32| self.tables.dests[*dest as usize].weight.load();
-        for (member, dest) in self.tables.members.iter().zip(&self.list) {
-            member.dest.store(*dest);
-            member.weight.store(weight(dest));
-        }
-        self.row().members.store(Span { base: 0, len: self.list.len() as u32 }.pack());
-        if self.scheduler == Scheduler::WeightedRoundRobin {
-            let config = wrr::Config::of(self.list.iter().map(weight));
-            self.row().sched_config.store(config.pack());
-            let fresh = matches!(step, Step::Rebind);
-            self.row().sched_state.store(if fresh { config.fresh_state() } else { config.state_after_edit(state) });
-        } else {
-            self.row().sched_state.store(rr_state);
+            Step::Restart => {
+                let oldest_first = list.into_iter().rev().collect();
+                self.roster =
+                    Roster::resume(&self.tables, &mut self.room, 0, oldest_first).expect("nothing is written anew");
+            }
+            Step::Wait(seconds) => self.now += u64::from(seconds) * u64::from(HZ),
         }
     }
 
-    fn overload(&self, dest: u32, on: bool) {
-        self.tables.dests[dest as usize].flags.store(if on { dest_flags::OVERLOAD } else { 0 });
+    fn insert(&mut self, weight: u32) -> Result<(), Refused> {
+        let number = self.next;
+        if number as usize >= self.tables.dests.len() {
+            return Ok(());
+        }
+        let dest = &mut self.tables.dests[number as usize];
+        dest.address = real(number);
+        dest.port = 80;
+        dest.family = family::V4;
+        dest.weight.store(weight);
+        dest.last_weight.store(weight);
+        dest.flags.store(dest_flags::AVAILABLE);
+        self.roster.insert(&self.tables, &mut self.room, number)?;
+        self.next += 1;
+        Ok(())
     }
 
-    fn pick(&self) -> Option<u32> {
-        super::pick(&self.tables, self.row())
+    fn overload(&self, number: u32, on: bool) {
+        let dest = self.dest(number);
+        let flag = if on { dest_flags::OVERLOAD } else { 0 };
+        dest.flags.store(dest.flags.load() & !dest_flags::OVERLOAD | flag);
+        flagged(&self.tables, dest);
+    }
+
+    fn count(&self, number: u32, active: u32, inactive: u32) {
+        let dest = self.dest(number);
+        let wanted = u64::from(active) * Counts::ONE_ACTIVE + u64::from(inactive) * Counts::ONE_INACTIVE;
+        tally(&self.tables, dest, wanted.wrapping_sub(dest.counts.load()));
+    }
+
+    fn ask(&self, number: u32) -> Ask {
+        let (client, destination) = (client(number), virtual_address(number));
+        Ask { client, destination, client_port: 7000 + number as u16, family: family::V4, now: self.now }
+    }
+
+    /// What is picked for client number `number`, without a connection being made.
+    fn pick(&self, number: u32) -> Option<u32> {
+        super::pick(&self.tables, self.row(), &self.ask(number))
+    }
+
+    /// A new connection that becomes active at once, as TCP's do.
+    fn connect(&self, number: u32) -> Option<u32> {
+        let picked = self.pick(number);
+        if let Some(dest) = picked {
+            tally(&self.tables, self.dest(dest), Counts::ONE_ACTIVE);
+        }
+        picked
     }
 
     /// The next picks as schedulers.md writes them: one digit each, "-" for none.
     fn picks(&self, times: usize) -> String {
-        let digit = |dest| char::from_digit(dest, 36).expect("few destinations");
-        (0..times).map(|_| self.pick().map_or('-', digit)).collect()
+        digits((0..times).map(|_| self.connect(0)))
+    }
+
+    /// Every node of every tree is what a tree made anew would be.
+    fn check_trees(&self) {
+        let words = self.row().words.load();
+        let Words { base, .. } = Words::unpack(words);
+        let nodes = base as usize..(base + roster::words_len(Words::unpack(words))) as usize;
+        let before: Vec<u64> = self.tables.words[nodes.clone()].iter().map(|word| word.load()).collect();
+        tree::settle(&self.tables, self.row());
+        let after: Vec<u64> = self.tables.words[nodes].iter().map(|word| word.load()).collect();
+        assert_eq!(before, after);
     }
 }
 
-mod recorded {
-    use super::*;
-    use Scheduler::{RoundRobin, WeightedRoundRobin};
-
-    /// Section 0, first row: reals 1 (w3), 2 (w2), 3 (w1).
-    #[test]
-    fn rr_goes_through_the_list_newest_first() {
-        assert_eq!(Service::with(RoundRobin, &[3, 2, 1]).picks(12), "321321321321");
-    }
-
-    /// Section 1: "`3213`, delete 3 -> `21212`, add 4 -> `14214`, set w(2)=0 -> `141414`".
-    #[test]
-    fn rr_through_edits() {
-        let mut service = Service::with(RoundRobin, &[3, 2, 1]);
-        assert_eq!(service.picks(4), "3213");
-        service.delete(3);
-        assert_eq!(service.picks(5), "21212");
-        service.add(1);
-        assert_eq!(service.picks(5), "14214");
-        service.edit(2, 0);
-        assert_eq!(service.picks(6), "141414");
-    }
-
-    /// Section 1: "reals 1..4 w1: `43`, delete 3 (the last picked) -> `214214`".
-    #[test]
-    fn rr_goes_on_after_the_place_of_a_deleted_destination() {
-        let mut service = Service::with(RoundRobin, &[1, 1, 1, 1]);
-        assert_eq!(service.picks(2), "43");
-        service.delete(3);
-        assert_eq!(service.picks(6), "214214");
-    }
-
-    /// Section 0: delete + add moves to the head; the model of section 1 says what follows.
-    #[test]
-    fn rr_keeps_its_place_when_a_destination_moves_to_the_head() {
-        let mut service = Service::with(RoundRobin, &[1, 1, 1]);
-        assert_eq!(service.picks(2), "32");
-        service.delete(1);
-        service.add(1); // The head, as number 4: the list is 4 3 2 and 2 was picked last.
-        assert_eq!(service.picks(4), "4324");
-    }
-
-    /// Section 0, row wrr.
-    #[test]
-    fn wrr_with_weights_3_2_1() {
-        assert_eq!(Service::with(WeightedRoundRobin, &[3, 2, 1]).picks(12), "321121321121");
-    }
-
-    /// Section 2, the table of weights.
-    #[test]
-    fn wrr_with_recorded_weights() {
-        let recorded: [(&[u32], &str); 4] = [
-            (&[4, 2, 2], "321132113211321132113211"),
-            (&[5, 3, 0], "211121212111212121112121"),
-            (&[6, 4], "211212112121121211212112"),
-            (&[7, 5, 3], "321112121321321321112121"),
-        ];
-        for (weights, picks) in recorded {
-            assert_eq!(Service::with(WeightedRoundRobin, weights).picks(24), picks, "weights {weights:?}");
-        }
-    }
-
-    /// Section 2: "weights 3,2,1: `3211`; edit w(3)=5 -> `313213213331`; delete 1 -> `332323333`; add 4 w2 ->
-    /// `432432333432`".
-    #[test]
-    fn wrr_through_edits() {
-        let mut service = Service::with(WeightedRoundRobin, &[3, 2, 1]);
-        assert_eq!(service.picks(4), "3211");
-        service.edit(3, 5);
-        assert_eq!(service.picks(12), "313213213331");
-        service.delete(1);
-        assert_eq!(service.picks(9), "332323333");
-        service.add(2);
-        assert_eq!(service.picks(12), "432432333432");
-    }
-
-    /// Section 2: "weights 3,2,1 with real 1 limited to 2 connections: `32112322322322`". The connections stay, so the limit
-    /// is reached with the second one, which is when IPVS sets the flag; here the test does.
-    #[test]
-    fn wrr_passes_by_an_overloaded_destination() {
-        let service = Service::with(WeightedRoundRobin, &[3, 2, 1]);
-        let mut picks = String::new();
-        while picks.len() < 14 {
-            picks += &service.picks(1);
-            if picks.matches('1').count() == 2 {
-                service.overload(1, true);
-            }
-        }
-        assert_eq!(picks, "32112322322322");
-    }
-
-    /// Section 0: "nothing eligible -> none" for every scheduler, and scheduler `none` always.
-    #[test]
-    fn nobody_eligible_is_no_pick() {
-        for scheduler in [RoundRobin, WeightedRoundRobin] {
-            let mut service = Service::new(scheduler);
-            assert_eq!(service.picks(3), "---", "{scheduler:?} without destinations");
-            service.add(0);
-            service.add(0);
-            assert_eq!(service.picks(3), "---", "{scheduler:?} with weights 0");
-            service.edit(1, 4);
-            assert_eq!(service.picks(3), "111", "{scheduler:?} with one weight");
-            service.overload(1, true);
-            assert_eq!(service.picks(3), "---", "{scheduler:?} with one destination, overloaded");
-            service.overload(1, false);
-            assert_eq!(service.picks(3), "111", "{scheduler:?} with the load gone");
-        }
-        assert_eq!(Service::with(Scheduler::None, &[1, 1]).picks(3), "---");
-    }
-
-    /// The weights that forbid walking the list once a step: 2^31 - 1 and 1.
-    #[test]
-    fn wrr_with_the_largest_weight_skips_the_empty_rounds() {
-        let service = Service::with(WeightedRoundRobin, &[1, i32::MAX as u32]);
-        // Built by successive adds, the list is served once at current weight 1, then from the top.
-        assert_eq!(service.picks(6), "212222");
-        service.overload(2, true);
-        assert_eq!(service.picks(4), "1111");
-    }
-}
-
-/// The algorithms of schedulers.md, word by word, over a list of their own.
-mod model {
-    use super::*;
-
-    #[derive(Clone, Copy, Debug)]
-    struct Dest {
-        number: u32,
-        weight: i64,
-        overload: bool,
-    }
-
-    /// Where a scheduler stands: at the head of the list or at a destination.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum At {
-        Head,
-        Dest(u32),
-    }
-
-    #[derive(Debug)]
-    pub struct Model {
-        list: Vec<Dest>,
-        next: u32,
-        wrr: bool,
-        /// rr: `cur`; wrr: `pos`.
-        pub at: At,
-        /// wrr: `cw`.
-        pub cw: i64,
-        mw: i64,
-        di: i64,
-    }
-
-    impl Model {
-        pub fn new(scheduler: Scheduler) -> Self {
-            let wrr = scheduler == Scheduler::WeightedRoundRobin;
-            Self { list: Vec::new(), next: 1, wrr, at: At::Head, cw: 0, mw: 0, di: 1 }
-        }
-
-        pub fn apply(&mut self, step: Step) {
-            let len = self.list.len();
-            match step {
-                Step::Pick(_) => unreachable!("picks are compared one by one"),
-                Step::Overload(place, on) => {
-                    if len > 0 {
-                        self.list[place % len].overload = on;
-                    }
-                    return;
-                }
-                Step::Edit(..) | Step::Delete(_) if len == 0 => return,
-                Step::Edit(place, weight) => self.list[place % len].weight = weight.into(),
-                Step::Delete(place) => {
-                    let place = place % len;
-                    let gone = self.list.remove(place);
-                    if self.at == At::Dest(gone.number) {
-                        self.at = place.checked_sub(1).map_or(At::Head, |before| At::Dest(self.list[before].number));
-                    }
-                }
-                Step::Add(weight) => {
-                    if self.next as usize == Service::DESTS_MAX {
-                        return;
-                    }
-                    self.list.insert(0, Dest { number: self.next, weight: weight.into(), overload: false });
-                    self.next += 1;
-                }
-                Step::Rebind => self.at = At::Head,
-            }
-            if self.wrr {
-                self.weigh_anew(matches!(step, Step::Rebind));
-            }
-        }
-
-        /// Section 2: "scheduler bound" and "add, delete or edit of any dest".
-        fn weigh_anew(&mut self, bound: bool) {
-            let gcd = |a: i64, b: i64| (1..=a.max(b)).rev().find(|d| a % d == 0 && b % d == 0).unwrap_or(0);
-            self.di = self.list.iter().map(|dest| dest.weight).filter(|w| *w > 0).fold(0, gcd).max(1);
-            let heaviest = self.list.iter().map(|dest| dest.weight).max().unwrap_or(0);
-            self.mw = if heaviest == 0 { 0 } else { heaviest - (self.di - 1) };
-            self.at = At::Head;
-            if bound || self.cw > self.mw || self.cw == 0 {
-                self.cw = self.mw;
-            } else if self.di > 1 {
-                self.cw = self.cw / self.di * self.di + 1;
-            }
-        }
-
-        pub fn pick(&mut self) -> Option<u32> {
-            if self.wrr { self.pick_wrr() } else { self.pick_rr() }
-        }
-
-        /// How many list elements lie before the one after `at`.
-        fn after(&self, at: At) -> usize {
-            match at {
-                At::Head => 0,
-                At::Dest(number) => {
-                    1 + self.list.iter().position(|dest| dest.number == number).expect("deletion moves `at`")
-                }
-            }
-        }
-
-        /// Section 1.
-        fn pick_rr(&mut self) -> Option<u32> {
-            let start = self.after(self.at);
-            let turn = self.list[start..].iter().chain(&self.list[..start]);
-            let picked = turn.copied().find(|dest| dest.weight > 0 && !dest.overload)?.number;
-            self.at = At::Dest(picked);
-            Some(picked)
-        }
-
-        /// Section 2, steps 1 to 5.
-        fn pick_wrr(&mut self) -> Option<u32> {
-            if self.mw == 0 {
-                return None;
-            }
-            let start = self.at;
-            let mut stop = None;
-            let (mut last, mut restarted) = (false, false);
-            let mut from = self.after(start);
-            loop {
-                for dest in &self.list[from..] {
-                    if !dest.overload && dest.weight >= self.cw {
-                        self.at = At::Dest(dest.number);
-                        return Some(dest.number);
-                    }
-                    if stop == Some(At::Dest(dest.number)) {
-                        self.at = At::Dest(dest.number);
-                        return None;
-                    }
-                }
-                self.cw -= self.di;
-                if self.cw <= 0 {
-                    self.cw = self.mw;
-                    if last || start == At::Head {
-                        self.at = At::Head;
-                        return None;
-                    }
-                    restarted = true;
-                }
-                last = self.cw <= self.di;
-                if last && restarted && start != At::Head {
-                    stop = Some(start);
-                }
-                from = 0;
-            }
-        }
-    }
-
-    /// Where the rows say that the scheduler stands, in the model's words: place and current weight.
-    pub fn state_of(service: &Service) -> (At, i64) {
-        let state = service.row().sched_state.load();
-        let (position, current) = match service.scheduler {
-            Scheduler::WeightedRoundRobin => (state >> 32, state as u32),
-            _ => (state, 0),
-        };
-        let place = (position as usize).checked_sub(1);
-        (place.map_or(At::Head, |place| At::Dest(service.list[place])), current.into())
-    }
+/// Destinations as digits.
+fn digits(picks: impl Iterator<Item = Option<u32>>) -> String {
+    let digit = |dest| char::from_digit(dest, 36).expect("few destinations");
+    picks.map(|pick| pick.map_or('-', digit)).collect()
 }
 
 /// Weights that meet in steps of 1 and more, often 0.
@@ -421,52 +289,81 @@ fn weight() -> impl Strategy<Value = u32> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
+    let count = prop_oneof![Just(0u32), 0u32..12, 0u32..300];
     prop_oneof![
-        10 => (1usize..12).prop_map(Step::Pick),
+        10 => (1usize..12, 0u32..20).prop_map(|(times, client)| Step::Pick(times, client)),
         4 => weight().prop_map(Step::Add),
         4 => (any::<usize>(), weight()).prop_map(|(place, weight)| Step::Edit(place, weight)),
         2 => any::<usize>().prop_map(Step::Delete),
         4 => (any::<usize>(), any::<bool>()).prop_map(|(place, on)| Step::Overload(place, on)),
+        6 => (any::<usize>(), count.clone(), count).prop_map(|(place, a, i)| Step::Count(place, a, i)),
         1 => Just(Step::Rebind),
+        1 => Just(Step::Restart),
+        1 => prop_oneof![1u32..10, Just(90_000)].prop_map(Step::Wait),
     ]
 }
 
-/// Runs the same steps through rows and model and compares every pick and the state that each leaves behind.
+/// Runs the same steps through rows and model and compares every pick.
 fn agree(scheduler: Scheduler, weights: &[u32], steps: &[Step]) -> Result<(), TestCaseError> {
     let mut service = Service::new(scheduler);
     let mut model = model::Model::new(scheduler);
     let adds = weights.iter().map(|weight| Step::Add(*weight));
     for step in adds.chain(steps.iter().copied()) {
-        if let Step::Pick(times) = step {
-            for _ in 0..times {
-                prop_assert_eq!(service.pick(), model.pick(), "{:?}", model);
-                prop_assert_eq!(model::state_of(&service), (model.at, model.cw), "{:?}", model);
+        if let Step::Pick(times, client) = step {
+            for number in client..client + times as u32 {
+                let expected = model.connect(&service.ask(number));
+                prop_assert_eq!(service.connect(number), expected, "client {}: {:?}", number, model);
+                prop_assert_eq!(model::state_of(&service), model.state(), "{:?}", model);
             }
         } else {
             service.apply(step);
             model.apply(step);
-            prop_assert_eq!(model::state_of(&service), (model.at, model.cw), "after {:?}: {:?}", step, model);
+            prop_assert_eq!(service.list(), model.numbers());
+            prop_assert_eq!(model::state_of(&service), model.state(), "after {:?}: {:?}", step, model);
         }
+        service.check_trees();
     }
     Ok(())
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+/// Every scheduler, over short lists, which have no tree, and over long ones.
+macro_rules! equals_the_literal_algorithm {
+    ($($name:ident: $scheduler:ident,)*) => {
+        mod equals_the_literal_algorithm {
+            use super::*;
 
-    #[test]
-    fn wrr_equals_the_literal_algorithm(
-        weights in proptest::collection::vec(weight(), 0..8),
-        steps in proptest::collection::vec(step(), 0..60),
-    ) {
-        agree(Scheduler::WeightedRoundRobin, &weights, &steps)?;
-    }
+            proptest! {
+                #![proptest_config(ProptestConfig::with_cases(400))]
 
-    #[test]
-    fn rr_equals_the_literal_algorithm(
-        weights in proptest::collection::vec(weight(), 0..8),
-        steps in proptest::collection::vec(step(), 0..60),
-    ) {
-        agree(Scheduler::RoundRobin, &weights, &steps)?;
-    }
+                $(
+                    #[test]
+                    fn $name(
+                        few in proptest::collection::vec(weight(), 0..8),
+                        many in proptest::collection::vec(weight(), 12..60),
+                        is_long in any::<bool>(),
+                        steps in proptest::collection::vec(step(), 0..60),
+                    ) {
+                        agree(Scheduler::$scheduler, if is_long { &many } else { &few }, &steps)?;
+                    }
+                )*
+            }
+        }
+    };
+}
+
+equals_the_literal_algorithm! {
+    rr: RoundRobin,
+    wrr: WeightedRoundRobin,
+    lc: LeastConnection,
+    wlc: WeightedLeastConnection,
+    sed: ShortestExpectedDelay,
+    nq: NeverQueue,
+    fo: Failover,
+    ovf: Overflow,
+    twos: PowerOfTwo,
+    dh: DestinationHashing,
+    sh: SourceHashing,
+    mh: MaglevHashing,
+    lblc: LocalityBased,
+    lblcr: LocalityBasedReplicated,
 }

@@ -6,12 +6,9 @@ use super::checksum;
 
 /// Length in bytes of a header without options.
 pub const HEADER_LEN_MIN: usize = 20;
-/// Protocol number of TCP.
-pub const PROTOCOL_TCP: u8 = 6;
-/// Protocol number of UDP.
-pub const PROTOCOL_UDP: u8 = 17;
-
-/// "More fragments" (RFC 791 section 3.1).
+/// "Don't fragment" (RFC 791 section 3.1).
+pub const DONT_FRAGMENT: u16 = 0x4000;
+/// "More fragments".
 const MORE_FRAGMENTS: u16 = 0x2000;
 /// The 13 bits that hold the fragment offset, in units of 8 bytes.
 const FRAGMENT_OFFSET: u16 = 0x1fff;
@@ -58,11 +55,21 @@ impl Header {
         self.fragment.get() & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0
     }
 
+    /// Whether this is a fragment other than the first.
+    pub fn is_later_fragment(&self) -> bool {
+        self.fragment.get() & FRAGMENT_OFFSET != 0
+    }
+
+    /// Whether it must not be fragmented.
+    pub fn dont_fragment(&self) -> bool {
+        self.fragment.get() & DONT_FRAGMENT != 0
+    }
+
     /// Takes one from the time to live, which must not be 0, and keeps the checksum right (RFC 1141).
     pub fn decrement_ttl(&mut self) {
-        let before = u32::from(u16::from_be_bytes([self.ttl, self.protocol]));
+        let before = u32::from(u16::from_ne_bytes([self.ttl, self.protocol]));
         self.ttl = self.ttl.wrapping_sub(1);
-        let after = u32::from(u16::from_be_bytes([self.ttl, self.protocol]));
+        let after = u32::from(u16::from_ne_bytes([self.ttl, self.protocol]));
         checksum::replace(&mut self.checksum, before, after);
     }
 }

@@ -3,14 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rlvs_core::{
-    rows::{self, Address, ConnIdentity, DestRow, ServiceRow, family},
+    rows::{self, Address, ConnIdentity, DestRow, Forwarding, ServiceRow, family},
     sched::Scheduler,
 };
 use rlvs_ipvs::{
     Errno,
     model::{
-        Destination, DestinationKey, DestinationSpec, Family, FlagsChange, ForwardingMethod, Protocol, Service,
-        ServiceKey, ServiceSpec, Tunnel, TunnelKind,
+        Destination, DestinationKey, DestinationSpec, Family, FlagsChange, ForwardingMethod, Netmask, Protocol,
+        Service, ServiceKey, ServiceSpec, Tunnel, TunnelKind,
     },
 };
 
@@ -46,7 +46,8 @@ pub fn ip(address: &Address, family: u8) -> IpAddr {
     }
 }
 
-fn family_number(family: Family) -> u8 {
+/// A family's number in rows.
+pub fn family_number(family: Family) -> u8 {
     match family {
         Family::V4 => family::V4,
         Family::V6 => family::V6,
@@ -91,9 +92,26 @@ fn model_key(key: &rows::ServiceKey) -> ServiceKey {
 /// Writes what a service's row says of it, apart from its lists and counters.
 pub fn fill_service(row: &mut ServiceRow, key: rows::ServiceKey, service: &Service) {
     row.key = key;
-    row.timeout_s = service.timeout_s();
     row.netmask = u32::from_ne_bytes(service.netmask().to_wire());
+    row.timeout_s.store(service.timeout_s());
+    row.family.store(key.family.into());
+    for (cell, word) in row.client_mask.iter().zip(client_mask(service.netmask()).0) {
+        cell.store(word);
+    }
     row.flags.store(service.flags().bits());
+}
+
+/// The bits of a client's address that a netmask keeps.
+fn client_mask(netmask: Netmask) -> Address {
+    match netmask {
+        Netmask::V4(mask) => Address::v4(mask.octets()),
+        Netmask::V6(length) => address(IpAddr::V6(prefix_mask(length))),
+    }
+}
+
+/// `length` ones, then zeros; all ones from 128 on.
+fn prefix_mask(length: u8) -> Ipv6Addr {
+    Ipv6Addr::from_bits(!u128::MAX.checked_shr(length.into()).unwrap_or(0))
 }
 
 /// The service that a row says was there: what [`fill_service`] and the scheduler's number came from.
@@ -102,27 +120,36 @@ pub fn service_spec(row: &ServiceRow) -> ServiceSpec {
     ServiceSpec {
         scheduler: scheduler.name().as_bytes().to_vec(),
         flags: FlagsChange::all(row.flags.load()),
-        timeout_s: row.timeout_s,
+        timeout_s: row.timeout_s.load(),
         netmask: row.netmask.to_ne_bytes(),
         ..ServiceSpec::new(model_key(&row.key), "none")
     }
 }
 
-/// Writes what a destination's row says of it, apart from its weight and counters.
-pub fn fill_dest(row: &mut DestRow, service: u32, service_key: rows::ServiceKey, dest: &Destination) {
+/// Writes what makes a destination's row that destination's. Only for a row that no packet reads.
+pub fn identify_dest(row: &mut DestRow, service: u32, service_key: rows::ServiceKey, dest: &Destination) {
     let key = dest.key();
-    let tunnel = dest.tunnel();
     row.address = address(key.address);
     row.port = key.port;
     row.family = family_number(key.family());
-    row.method = dest.method().number() as u8;
-    row.service = service;
+    row.service.store(service);
     row.service_key = service_key;
-    row.upper_threshold = dest.upper_threshold();
-    row.lower_threshold = dest.lower_threshold();
-    row.tunnel_type = tunnel.kind.0;
-    row.tunnel_port = tunnel.port;
-    row.tunnel_flags = tunnel.flags;
+}
+
+/// Writes what may be set on a destination; packets may read the row meanwhile.
+pub fn fill_dest(row: &DestRow, dest: &Destination) {
+    let tunnel = dest.tunnel();
+    let forwarding = Forwarding {
+        method: dest.method().number() as u8,
+        tunnel: tunnel.kind.0,
+        // Two of the bits mean something.
+        tunnel_flags: tunnel.flags as u8,
+        tunnel_port: tunnel.port,
+    };
+    row.forwarding.store(forwarding.pack());
+    row.upper_threshold.store(dest.upper_threshold());
+    row.lower_threshold.store(dest.lower_threshold());
+    row.weight.store(dest.weight().get());
 }
 
 /// What identifies the destination of a row within its service.
@@ -133,12 +160,17 @@ pub fn dest_key(row: &DestRow) -> DestinationKey {
 /// The destination that a row says was there.
 pub fn dest_spec(row: &DestRow) -> DestinationSpec {
     let key = dest_key(row);
+    let forwarding = row.forwarding();
     DestinationSpec {
         weight: row.weight.load() as i32,
-        upper_threshold: row.upper_threshold,
-        lower_threshold: row.lower_threshold,
-        tunnel: Tunnel { kind: TunnelKind(row.tunnel_type), port: row.tunnel_port, flags: row.tunnel_flags },
-        ..DestinationSpec::new(key.address, key.port, ForwardingMethod::from_number(row.method.into()))
+        upper_threshold: row.upper_threshold.load(),
+        lower_threshold: row.lower_threshold.load(),
+        tunnel: Tunnel {
+            kind: TunnelKind(forwarding.tunnel),
+            port: forwarding.tunnel_port,
+            flags: forwarding.tunnel_flags.into(),
+        },
+        ..DestinationSpec::new(key.address, key.port, ForwardingMethod::from_number(forwarding.method.into()))
     }
 }
 
@@ -147,6 +179,6 @@ pub fn ends(conn: &ConnIdentity) -> [SocketAddr; 3] {
     [
         SocketAddr::new(ip(&conn.client, conn.family), conn.client_port),
         SocketAddr::new(ip(&conn.virtual_address, conn.family), conn.virtual_port),
-        SocketAddr::new(ip(&conn.dest_address, conn.family), conn.dest_port),
+        SocketAddr::new(ip(&conn.dest_address, conn.dest_family), conn.dest_port),
     ]
 }

@@ -25,14 +25,16 @@ impl<const SHIFT: u32> Rate<SHIFT> {
         (self.average + (1 << (SHIFT - 1)) - 1).max(0) as u64 >> SHIFT
     }
 
-    fn zero(&mut self, counter: u64) {
-        *self = Self { last: counter, average: 0 };
+    fn at(counter: u64) -> Self {
+        Self { last: counter, average: 0 }
     }
 }
 
-/// The rates of a service or destination.
+/// What the last interval left of a service, destination or all of them: the counters then, which are those that clients see
+/// (stats.md section 2), and the rates.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Estimator {
+    seen: Stats,
     conns: Rate<10>,
     in_packets: Rate<10>,
     out_packets: Rate<10>,
@@ -43,13 +45,19 @@ pub struct Estimator {
 impl Estimator {
     /// An estimator that has seen these counters.
     pub fn at(stats: &Stats) -> Self {
-        let mut new = Self::default();
-        new.zero(stats);
-        new
+        Self {
+            seen: *stats,
+            conns: Rate::at(stats.conns),
+            in_packets: Rate::at(stats.in_packets),
+            out_packets: Rate::at(stats.out_packets),
+            in_bytes: Rate::at(stats.in_bytes),
+            out_bytes: Rate::at(stats.out_bytes),
+        }
     }
 
     /// Moves on to these counters.
     pub fn update(&mut self, stats: &Stats) {
+        self.seen = *stats;
         self.conns.update(stats.conns);
         self.in_packets.update(stats.in_packets);
         self.out_packets.update(stats.out_packets);
@@ -57,25 +65,16 @@ impl Estimator {
         self.out_bytes.update(stats.out_bytes);
     }
 
-    /// Forgets the past.
-    pub fn zero(&mut self, stats: &Stats) {
-        self.conns.zero(stats.conns);
-        self.in_packets.zero(stats.in_packets);
-        self.out_packets.zero(stats.out_packets);
-        self.in_bytes.zero(stats.in_bytes);
-        self.out_bytes.zero(stats.out_bytes);
+    /// Forgets the rates. Returns the counters as seen, from which clients count from now on.
+    pub fn zero(&mut self) -> Stats {
+        *self = Self::at(&self.seen);
+        self.seen
     }
 
-    /// The rates beside totals, as a client sees them.
-    pub fn with_totals(&self, totals: &Stats) -> model::Stats {
+    /// What a client sees: the counters since `base`, and the rates.
+    pub fn shown(&self, base: &Stats) -> model::Stats {
         model::Stats {
-            totals: model::Totals {
-                connections: totals.conns,
-                packets_in: totals.in_packets,
-                packets_out: totals.out_packets,
-                bytes_in: totals.in_bytes,
-                bytes_out: totals.out_bytes,
-            },
+            totals: totals(&self.seen.minus(*base)),
             rates: Rates {
                 connections: self.conns.shown(),
                 packets_in: self.in_packets.shown(),
@@ -84,6 +83,17 @@ impl Estimator {
                 bytes_out: self.out_bytes.shown(),
             },
         }
+    }
+}
+
+/// Counters in the words of the model.
+pub fn totals(stats: &Stats) -> model::Totals {
+    model::Totals {
+        connections: stats.conns,
+        packets_in: stats.in_packets,
+        packets_out: stats.out_packets,
+        bytes_in: stats.in_bytes,
+        bytes_out: stats.out_bytes,
     }
 }
 
@@ -99,10 +109,22 @@ mod tests {
         let mut shown = Vec::new();
         for _ in 0..8 {
             estimator.update(&stats);
-            let rates = estimator.with_totals(&stats).rates;
+            let rates = estimator.shown(&Stats::default()).rates;
             shown.push((rates.connections, rates.bytes_in));
         }
         let recorded = [(12, 500), (9, 375), (7, 281), (5, 211), (4, 158), (3, 119), (2, 89), (2, 67)];
         assert_eq!(shown, recorded);
+    }
+
+    /// stats.md section 2: zeroing counts from what was seen, not from what happened since.
+    #[test]
+    fn zeroed_at_what_was_seen() {
+        let mut estimator = Estimator::default();
+        estimator.update(&Stats { conns: 100, ..Stats::default() });
+        let base = estimator.zero();
+        assert_eq!(estimator.shown(&base), model::Stats::default());
+        estimator.update(&Stats { conns: 104, ..Stats::default() });
+        let shown = estimator.shown(&base);
+        assert_eq!((shown.totals.connections, shown.rates.connections), (4, 0));
     }
 }

@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 
 use rlvs_core::{
-    conn::timeout,
-    rows::{ABI, DestRow, Span, dest_flags},
-    sched::Scheduler,
+    rows::{DestRow, Span, Words, dest_flags},
+    sched::roster::{self, Roster},
     tables::Tables,
 };
-use rlvs_ipvs::model::TimeoutsChange;
+use rlvs_ipvs::model::{Timeouts, TimeoutsChange};
 
-use super::{Owner, convert, estimator::Estimator, services::Entry};
+use super::{Owner, config, convert, estimator::Estimator, limits, services::Entry};
 use crate::shared::SharedTables;
 
 /// Service rows in use.
@@ -23,10 +22,20 @@ pub fn used_dests(tables: &SharedTables) -> impl Iterator<Item = u32> {
     (0..).zip(tables.dests.iter()).filter(|(_, row)| row.created != 0).map(|(id, _)| id)
 }
 
-/// Member lists in use.
-pub fn used_spans(tables: &SharedTables) -> impl Iterator<Item = (u32, u32)> {
+/// Room for member lists in use: first slot and length.
+pub fn used_members(tables: &SharedTables) -> impl Iterator<Item = (u32, u32)> {
     let rows = tables.services.iter().filter(|row| row.created != 0);
-    rows.map(|row| Span::unpack(row.members.load())).map(|span| (span.base, span.len))
+    rows.map(|row| {
+        let span = Span::unpack(row.members.load());
+        let slots = row.capacity.load().max(span.len);
+        ((span.base + span.len).saturating_sub(slots), slots)
+    })
+}
+
+/// Schedulers' words in use: first word and length.
+pub fn used_words(tables: &SharedTables) -> impl Iterator<Item = (u32, u32)> {
+    let rows = tables.services.iter().filter(|row| row.created != 0);
+    rows.map(|row| Words::unpack(row.words.load())).map(|words| (words.base, roster::words_len(words)))
 }
 
 impl Owner {
@@ -35,31 +44,27 @@ impl Owner {
         let found = self.tables.config().is_some_and(|config| config.epoch.load() != 0);
         if found {
             self.take_over_timeouts();
+        } else {
+            self.write_default_settings();
         }
-        if let Some(config) = self.tables.config() {
-            config.abi.store(ABI);
-            config.hz.store(self.clock.hz());
-        }
-        self.write_timeouts();
+        self.write_config();
         self.bump_epoch();
         self.take_over_services();
+        self.recount_services();
         self.take_over_dests();
+        self.ways_stale = true;
+        self.take_over_totals();
+        self.defend();
         if found {
-            let dests: usize = self.entries.values().map(|entry| entry.dests.len()).sum();
+            let dests: usize = self.entries.values().map(|entry| entry.roster.len()).sum();
             tracing::info!("took over {} services, {dests} destinations and their connections", self.entries.len());
         }
     }
 
     fn take_over_timeouts(&mut self) {
         let Some(config) = self.tables.config() else { return };
-        let hz = config.hz.load().max(1);
-        let seconds = |index: usize| config.timeouts.get(index).map_or(0, |cell| cell.load() / hz);
-        let change = TimeoutsChange {
-            tcp_s: seconds(timeout::TCP_ESTABLISHED),
-            tcp_fin_s: seconds(timeout::TCP_FIN_WAIT),
-            udp_s: seconds(timeout::UDP),
-        };
-        if let Err(error) = self.model.set_timeouts(change) {
+        let Timeouts { tcp_s, tcp_fin_s, udp_s } = config::timeouts_of(config);
+        if let Err(error) = self.model.set_timeouts(TimeoutsChange { tcp_s, tcp_fin_s, udp_s }) {
             tracing::warn!("timeouts of the last daemon not taken over: {error}");
         }
     }
@@ -71,7 +76,8 @@ impl Owner {
         for (created, id) in rows {
             self.created = self.created.max(created);
             let Some(row) = self.tables.services.get(id) else { continue };
-            let scheduler = Scheduler::by_number(row.scheduler.load()).unwrap_or(Scheduler::None);
+            // lblc and lblcr number their bindings from the same count.
+            self.created = self.created.max(row.sched_generation());
             let (key, spec, departed) = (row.key, convert::service_spec(row), row.departed);
             if let Err(error) = self.model.add_service(&spec) {
                 tracing::error!("service row {id} not taken over: {error}");
@@ -84,8 +90,8 @@ impl Owner {
                 tracing::error!("service row {id}: {error}");
             }
             let rates = Estimator::at(&departed);
-            let entry = Entry { id, key, scheduler, dests: Vec::new(), dest_ids: HashMap::new(), rates };
-            self.entries.insert(spec.key, entry);
+            let roster = Roster::pending(id);
+            self.entries.insert(spec.key, Entry::new(id, key, roster, rates));
         }
     }
 
@@ -93,19 +99,33 @@ impl Owner {
         let mut rows: Vec<(u64, u32)> =
             used_dests(&self.tables).filter_map(|id| Some((self.tables.dests.get(id)?.created, id))).collect();
         rows.sort_unstable();
+        // By service row, oldest first.
+        let mut lists: HashMap<u32, Vec<u32>> = HashMap::new();
         for (created, id) in rows {
             self.created = self.created.max(created);
             let Some(row) = self.tables.dests.get(id) else { continue };
-            if row.flags.load() & dest_flags::AVAILABLE == 0 || !self.take_over_dest(id) {
+            let (address, is_available) = (row.address, row.flags.load() & dest_flags::AVAILABLE != 0);
+            self.use_address(address);
+            if is_available && self.take_over_dest(id) {
+                if let Some(row) = self.tables.dests.get(id) {
+                    lists.entry(row.service.load()).or_default().push(id);
+                }
+            } else {
                 let Some(row) = self.tables.dests.get(id) else { continue };
-                row.flags.store(0);
-                self.trash.insert((row.service_key, convert::dest_key(row)), id);
+                limits::withdraw(row);
+                row.leaf.store(0);
+                let (service, dest) = (row.service_key, convert::dest_key(row));
+                self.throw_away(service, dest, id);
             }
         }
-        let keys: Vec<_> = self.entries.keys().copied().collect();
-        for key in keys {
-            let Some(entry) = self.entries.get_mut(&key) else { continue };
-            let stats: Vec<_> = entry.dests.iter().map(|id| (*id, self.tables.stats(*id))).collect();
+        let now = self.clock.now();
+        for entry in self.entries.values_mut() {
+            let dests = lists.remove(&entry.id).unwrap_or_default();
+            match Roster::resume(&self.tables, &mut self.room.at(now), entry.id, dests) {
+                Ok(roster) => entry.roster = roster,
+                Err(refused) => tracing::error!("service row {} has lost its list: {refused:?}", entry.id),
+            }
+            let stats: Vec<_> = entry.roster.dests().map(|id| (id, self.tables.stats(id))).collect();
             let total = stats.iter().fold(entry.departed(&self.tables), |sum, (_, stats)| sum.plus(*stats));
             entry.rates = Estimator::at(&total);
             self.dest_rates.extend(stats.iter().map(|(id, stats)| (*id, Estimator::at(stats))));
@@ -121,16 +141,16 @@ impl Owner {
             tracing::error!("destination row {id} not taken over: {error}");
             return false;
         }
-        self.announce(spec.key.address);
+        self.announce(id, spec.key.address);
         let Some(entry) = self.entries.get_mut(&key) else { return false };
-        entry.dests.insert(0, id);
         entry.dest_ids.insert(spec.key, id);
         true
     }
 
     fn service_of(&self, dest: &DestRow) -> Option<rlvs_ipvs::model::ServiceKey> {
-        let row = self.tables.services.get(dest.service)?;
+        let id = dest.service.load();
+        let row = self.tables.services.get(id)?;
         let key = convert::service_spec(row).key;
-        (row.created != 0 && self.entries.get(&key)?.id == dest.service).then_some(key)
+        (row.created != 0 && self.entries.get(&key)?.id == id).then_some(key)
     }
 }

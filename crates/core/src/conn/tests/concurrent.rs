@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::cell::Cell64;
-use crate::forward::next_hop::{Route, RouteQuery};
+use crate::forward::next_hop::{Reach, RouteQuery, Way};
 use crate::native::Dice;
-use crate::rows::{CursorRow, DestRow, MemberRow, ServiceKey, ServiceRow, Stats};
+use crate::rows::{
+    CacheEntry, CacheKey, CursorRow, DestRow, MarkRow, MemberRow, ServiceKey, ServiceRow, Stats, dest_flags,
+};
 use crate::tables::{Walk, walk_plainly};
-use crate::verdict::Drop;
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::collections::HashMap;
 use std::sync::{Barrier, Mutex, MutexGuard};
@@ -40,6 +41,7 @@ struct SharedTables {
 impl SharedTables {
     fn new(dests: usize, conns: usize, meanwhile: Meanwhile) -> Self {
         let NativeTables { config, cursor, dests, conns, .. } = NativeTables::new(0, dests, 0, conns, HZ);
+        dests.iter().for_each(|dest| dest.flags.store(dest_flags::AVAILABLE));
         Self {
             config,
             cursor,
@@ -92,6 +94,22 @@ impl Tables for SharedTables {
         None
     }
 
+    fn word(&self, _: u32) -> Option<&Cell64> {
+        None
+    }
+
+    fn find_cached(&self, _: &CacheKey) -> Option<CacheEntry> {
+        None
+    }
+
+    fn cache(&self, _: &CacheKey, _: &CacheEntry) {}
+
+    fn forget_cached(&self, _: &CacheKey) {}
+
+    fn random(&self) -> u32 {
+        0
+    }
+
     fn find_flow(&self, key: &FlowKey) -> Option<FlowEntry> {
         self.flows().get(key).copied()
     }
@@ -129,8 +147,30 @@ impl Tables for SharedTables {
 
     fn count(&self, _: u32, _: &Stats) {}
 
-    fn route(&self, _: &RouteQuery) -> Route {
-        Route::Unreachable(Drop::NoRoute)
+    fn cursor(&self) -> Option<&CursorRow> {
+        Some(&self.cursor)
+    }
+
+    fn mark(&self, _: u32) -> Option<&MarkRow> {
+        None
+    }
+
+    fn find_fragment(&self, _: &FlowKey) -> Option<FlowEntry> {
+        None
+    }
+
+    fn note_fragment(&self, _: &FlowKey, _: FlowEntry) {}
+
+    fn is_balanced(&self, _: &Address) -> bool {
+        false
+    }
+
+    fn is_local(&self, _: &Address) -> bool {
+        false
+    }
+
+    fn route(&self, _: &RouteQuery, _: &mut Way) -> Reach {
+        Reach::NoRoute
     }
 
     fn walk<W: Walk<Self>>(&self, steps: u32, walk: &mut W) {
@@ -177,30 +217,30 @@ impl Tally {
 fn operate(tables: &SharedTables, dice: &mut Dice, jiffies: u64, tally: &mut Tally) {
     let now = tables.now(jiffies);
     let (client, dest) = (dice.below(CLIENTS) as u8, dice.below(DESTS as usize) as u32);
-    let identity = identity(PROTOCOL_TCP, client, dest);
-    let event = dice.one_of(&[Event::Syn, Event::Syn, Event::Syn, Event::Ack, Event::Fin, Event::Rst]);
+    let identity = identity(protocol::TCP, client, dest);
+    let event = dice.one_of(&[Event::SYN, Event::SYN, Event::SYN, Event::ACK, Event::FIN, Event::RST]);
     match dice.below(20) {
         0 => {
             let id = dice.below(tables.cursor.conns_used.load().clamp(1, ROWS.into()) as usize) as u32;
             let row = &tables.conns[id as usize];
             let word = row.life.load();
             if Life::unpack(word).is_live() && !Life::unpack(word).is_current(jiffies) {
-                retire(tables, id, row, word, jiffies);
+                retire_at(tables, id, row, word, jiffies);
             }
         }
         1..8 => {
             let flow = packet(identity.reply_key(), event);
-            if let Some(found) = find(tables, &flow, &now) {
-                tally.overtaken += usize::from(touch(tables, &found, &flow, &now).is_none());
+            if let Some(found) = find(tables, &flow.key).filter(|found| !found.is_over(&now)) {
+                tally.overtaken += usize::from(touch(tables, found.row, found.direction, &flow, &now).is_none());
             }
         }
         _ => {
             let flow = packet(identity.request_key(), event);
-            if let Some(found) = find(tables, &flow, &now) {
-                tally.overtaken += usize::from(touch(tables, &found, &flow, &now).is_none());
-            } else if event == Event::Syn {
-                match open(tables, &identity, Life::born(&identity, event, &now)) {
-                    Ok(_) => tally.opened += 1,
+            if let Some(found) = arrive(tables, &flow, &now) {
+                tally.overtaken += usize::from(touch(tables, found.row, found.direction, &flow, &now).is_none());
+            } else if event == Event::SYN {
+                match open_by(tables, &identity, event, &now) {
+                    Ok(()) => tally.opened += 1,
                     Err(OpenError::Raced) => tally.raced += 1,
                     Err(_) => tally.refused += 1,
                 }
@@ -262,7 +302,7 @@ fn cpus_at_odds_leave_every_connection_accounted_for() {
 
 /// The connection of the tests below, and whether `key` is that of its replies.
 fn the_one() -> ConnIdentity {
-    identity(PROTOCOL_TCP, 1, 1)
+    identity(protocol::TCP, 1, 1)
 }
 
 fn is_reply(key: &FlowKey) -> bool {
@@ -270,14 +310,13 @@ fn is_reply(key: &FlowKey) -> bool {
 }
 
 fn open_it(tables: &SharedTables) -> Result<(), OpenError> {
-    open(tables, &the_one(), Life::born(&the_one(), Event::Syn, &tables.now(START))).map(drop)
+    open_by(tables, &the_one(), Event::SYN, &tables.now(START))
 }
 
 /// A connection whose index entries are half written is none yet: others neither find, nor move, nor replace it.
 fn is_none_yet(tables: &SharedTables) {
-    let now = tables.now(START);
-    for (key, event) in [(the_one().request_key(), Event::Syn), (the_one().reply_key(), Event::Ack)] {
-        assert!(find(tables, &packet(key, event), &now).is_none());
+    for key in [the_one().request_key(), the_one().reply_key()] {
+        assert!(find(tables, &key).is_none());
     }
     assert_eq!(counts(tables, 1), (0, 0));
 }
@@ -332,6 +371,6 @@ fn a_flow_opened_anew_while_the_old_connection_leaves_is_whole() {
     let tables = SharedTables::new(2, 2, open_anew);
     assert_eq!(open_it(&tables), Ok(()));
     let row = &tables.conns[0];
-    assert!(retire(&tables, 0, row, row.life.load(), START));
+    assert!(retire_at(&tables, 0, row, row.life.load(), START));
     audit(&tables, 2, 2, &tables.index());
 }

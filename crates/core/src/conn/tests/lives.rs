@@ -1,10 +1,13 @@
 //! One connection at a time: opened, found, moved on, retired.
 
 use super::*;
+use crate::rows::dest_flags;
 
 /// Tables with room for this many connections to destinations 0 and 1.
 fn tables(conns: usize) -> NativeTables {
-    NativeTables::new(0, 2, 0, conns, HZ)
+    let tables = NativeTables::new(0, 2, 0, conns, HZ);
+    tables.dests.iter().for_each(|dest| dest.flags.store(dest_flags::AVAILABLE));
+    tables
 }
 
 fn at(tables: &NativeTables, jiffies: u64) -> Now<'_> {
@@ -13,12 +16,17 @@ fn at(tables: &NativeTables, jiffies: u64) -> Now<'_> {
 
 /// Opens a connection by `event` at [`START`].
 fn open_by(tables: &NativeTables, identity: &ConnIdentity, event: Event) -> Result<(), OpenError> {
-    open(tables, identity, Life::born(identity, event, &at(tables, START))).map(drop)
+    super::open_by(tables, identity, event, &at(tables, START))
+}
+
+/// Opens a connection with this life.
+fn open_as(tables: &NativeTables, identity: &ConnIdentity, life: Life) {
+    open(tables, identity, life, &mut { FlowKey::NONE }).expect("room");
 }
 
 /// Whether a packet of `key` finds a connection at this moment.
 fn is_found(tables: &NativeTables, key: FlowKey, event: Event, jiffies: u64) -> bool {
-    find(tables, &packet(key, event), &at(tables, jiffies)).is_some()
+    arrive(tables, &packet(key, event), &at(tables, jiffies)).is_some()
 }
 
 fn index_len(tables: &NativeTables) -> usize {
@@ -28,15 +36,14 @@ fn index_len(tables: &NativeTables) -> usize {
 #[test]
 fn both_directions_find_it() {
     let tables = tables(1);
-    let identity = identity(PROTOCOL_TCP, 1, 1);
-    open_by(&tables, &identity, Event::Syn).expect("room");
+    let identity = identity(protocol::TCP, 1, 1);
+    open_by(&tables, &identity, Event::SYN).expect("room");
     for (key, direction) in [(identity.request_key(), Direction::Request), (identity.reply_key(), Direction::Reply)] {
-        let flow = packet(key, Event::Ack);
-        let found = find(&tables, &flow, &at(&tables, START)).expect("a connection");
+        let found = find(&tables, &key).expect("a connection");
         assert_eq!((found.direction, found.row.identity()), (direction, identity));
     }
     // Answers come from the real server; under NAT nothing comes from the virtual address.
-    assert!(!is_found(&tables, identity.request_key().reversed(), Event::Ack, START));
+    assert!(!is_found(&tables, identity.request_key().reversed(), Event::ACK, START));
     assert_eq!((counts(&tables, 1), index_len(&tables)), ((1, 0), 2));
 }
 
@@ -44,9 +51,9 @@ fn both_directions_find_it() {
 #[test]
 fn replies_of_direct_routing_come_from_the_virtual_address() {
     let tables = tables(1);
-    let identity = ConnIdentity { method: 3, ..identity(PROTOCOL_TCP, 1, 1) };
-    open_by(&tables, &identity, Event::Syn).expect("room");
-    assert!(is_found(&tables, identity.request_key().reversed(), Event::Syn, START));
+    let identity = ConnIdentity { method: 3, ..identity(protocol::TCP, 1, 1) };
+    open_by(&tables, &identity, Event::SYN).expect("room");
+    assert!(is_found(&tables, identity.request_key().reversed(), Event::SYN, START));
 }
 
 /// The row is a connection in the last jiffy before its deadline and none at the deadline.
@@ -55,37 +62,23 @@ fn it_is_absent_from_its_deadline_on() {
     let deadline = START + seconds(60); // SYN_RECV
     for key_of in [ConnIdentity::request_key, ConnIdentity::reply_key] {
         let tables = tables(1);
-        let identity = identity(PROTOCOL_TCP, 1, 1);
-        open_by(&tables, &identity, Event::Syn).expect("room");
-        assert!(is_found(&tables, key_of(&identity), Event::Ack, deadline - 1));
-        assert!(!is_found(&tables, key_of(&identity), Event::Ack, deadline));
+        let identity = identity(protocol::TCP, 1, 1);
+        open_by(&tables, &identity, Event::SYN).expect("room");
+        assert!(is_found(&tables, key_of(&identity), Event::ACK, deadline - 1));
+        assert!(!is_found(&tables, key_of(&identity), Event::ACK, deadline));
     }
-}
-
-#[test]
-fn a_client_that_asks_again_retires_what_is_over() {
-    let tables = tables(1);
-    let identity = identity(PROTOCOL_TCP, 1, 1);
-    open_by(&tables, &identity, Event::Syn).expect("room");
-    let over = START + seconds(60);
-    assert!(!is_found(&tables, identity.reply_key(), Event::Ack, over));
-    assert_eq!((counts(&tables, 1), index_len(&tables)), ((1, 0), 2), "a reply leaves the tidying to others");
-    assert!(!is_found(&tables, identity.request_key(), Event::Ack, over));
-    assert_eq!((counts(&tables, 1), index_len(&tables)), ((0, 0), 0));
-    assert_eq!(tables.conns[0].life.load(), Life::RETIRED);
-    assert_eq!(tables.conns[0].retired_at.load(), over as u32);
 }
 
 /// Section 5, conn_reuse_mode 1: SYN in TIME_WAIT or CLOSE begins anew; nothing else does.
 #[test]
 fn a_syn_makes_an_ended_connection_give_way() {
     for state in 0..tcp::STATES as u8 {
-        for event in [Event::Syn, Event::Fin, Event::Ack, Event::Rst, Event::Bare] {
+        for event in [Event::SYN, Event::FIN, Event::ACK, Event::RST, Event::BARE] {
             let tables = tables(1);
-            let identity = identity(PROTOCOL_TCP, 1, 1);
+            let identity = identity(protocol::TCP, 1, 1);
             let life = Life { deadline: START + 1, state, flags: flags::LIVE | flags::INACTIVE };
-            open(&tables, &identity, life).expect("room");
-            let gives_way = event == Event::Syn && (state == tcp::TIME_WAIT || state == tcp::CLOSE);
+            open_as(&tables, &identity, life);
+            let gives_way = event == Event::SYN && (state == tcp::TIME_WAIT || state == tcp::CLOSE);
             let found = is_found(&tables, identity.request_key(), event, START);
             assert_eq!(found, !gives_way, "{event:?} in {}", tcp::NAMES[usize::from(state)]);
             assert_eq!(counts(&tables, 1), (0, u32::from(!gives_way)));
@@ -97,40 +90,40 @@ fn a_syn_makes_an_ended_connection_give_way() {
 #[test]
 fn a_reply_with_syn_does_not_make_it_give_way() {
     let tables = tables(1);
-    let identity = identity(PROTOCOL_TCP, 1, 1);
+    let identity = identity(protocol::TCP, 1, 1);
     let life = Life { deadline: START + 1, state: tcp::CLOSE, flags: flags::LIVE | flags::INACTIVE };
-    open(&tables, &identity, life).expect("room");
-    assert!(is_found(&tables, identity.reply_key(), Event::Syn, START));
+    open_as(&tables, &identity, life);
+    assert!(is_found(&tables, identity.reply_key(), Event::SYN, START));
 }
 
 /// RST with SYN is an RST to the state table and still a client that asks anew.
 #[test]
 fn syn_with_rst_asks_anew() {
     let tables = tables(1);
-    let identity = identity(PROTOCOL_TCP, 1, 1);
+    let identity = identity(protocol::TCP, 1, 1);
     let life = Life { deadline: START + 1, state: tcp::CLOSE, flags: flags::LIVE | flags::INACTIVE };
-    open(&tables, &identity, life).expect("room");
-    let flow = Flow { is_new: true, ..packet(identity.request_key(), Event::Rst) };
-    assert!(find(&tables, &flow, &at(&tables, START)).is_none());
+    open_as(&tables, &identity, life);
+    let flow = Flow { is_new: true, ..packet(identity.request_key(), Event::RST) };
+    assert!(arrive(&tables, &flow, &at(&tables, START)).is_none());
 }
 
 #[test]
 fn a_packet_moves_deadline_state_and_counters() {
     let tables = tables(1);
-    let identity = identity(PROTOCOL_TCP, 1, 1);
-    open_by(&tables, &identity, Event::Syn).expect("room");
+    let identity = identity(protocol::TCP, 1, 1);
+    open_by(&tables, &identity, Event::SYN).expect("room");
     let steps = [
-        (identity.reply_key(), Event::Syn, tcp::SYN_RECV, 60, (1, 0)),
-        (identity.request_key(), Event::Ack, tcp::ESTABLISHED, 900, (1, 0)),
-        (identity.reply_key(), Event::Fin, tcp::FIN_WAIT, 120, (0, 1)),
-        (identity.request_key(), Event::Syn, tcp::SYN_RECV, 60, (1, 0)),
-        (identity.request_key(), Event::Fin, tcp::TIME_WAIT, 120, (0, 1)),
+        (identity.reply_key(), Event::SYN, tcp::SYN_RECV, 60, (1, 0)),
+        (identity.request_key(), Event::ACK, tcp::ESTABLISHED, 900, (1, 0)),
+        (identity.reply_key(), Event::FIN, tcp::FIN_WAIT, 120, (0, 1)),
+        (identity.request_key(), Event::SYN, tcp::SYN_RECV, 60, (1, 0)),
+        (identity.request_key(), Event::FIN, tcp::TIME_WAIT, 120, (0, 1)),
     ];
     for (step, (key, event, state, timeout_s, expected)) in (1..).zip(steps) {
         let now = at(&tables, START + step);
         let flow = packet(key, event);
-        let found = find(&tables, &flow, &now).expect("a connection");
-        assert_eq!(touch(&tables, &found, &flow, &now), Some(()));
+        let found = arrive(&tables, &flow, &now).expect("a connection");
+        assert_eq!(touch(&tables, found.row, found.direction, &flow, &now), Some(()));
         let life = found.row.life();
         assert_eq!((life.state, life.deadline), (state, now.jiffies + seconds(timeout_s)), "step {step}");
         assert_eq!(counts(&tables, 1), expected, "step {step}");
@@ -140,62 +133,67 @@ fn a_packet_moves_deadline_state_and_counters() {
 #[test]
 fn it_cannot_be_moved_on_once_it_is_over() {
     let tables = tables(1);
-    let identity = identity(PROTOCOL_TCP, 1, 1);
-    open_by(&tables, &identity, Event::Syn).expect("room");
-    let flow = packet(identity.request_key(), Event::Ack);
-    let found = find(&tables, &flow, &at(&tables, START)).expect("a connection");
-    assert_eq!(touch(&tables, &found, &flow, &at(&tables, START + seconds(60))), None);
-    let word = found.row.life.load();
-    assert!(retire(&tables, 0, found.row, word, START));
-    assert_eq!(touch(&tables, &found, &flow, &at(&tables, START)), None);
+    let identity = identity(protocol::TCP, 1, 1);
+    open_by(&tables, &identity, Event::SYN).expect("room");
+    let flow = packet(identity.request_key(), Event::ACK);
+    let found = find(&tables, &flow.key).expect("a connection");
+    let touch_at = |jiffies| touch(&tables, found.row, found.direction, &flow, &at(&tables, jiffies));
+    assert_eq!(touch_at(START + seconds(60)), None);
+    assert!(retire_at(&tables, 0, found.row, found.row.life.load(), START));
+    assert_eq!(touch_at(START), None);
     assert_eq!(counts(&tables, 1), (0, 0));
 }
 
 #[test]
 fn it_is_retired_once_and_only_as_it_was_seen() {
     let tables = tables(1);
-    let identity = identity(PROTOCOL_TCP, 1, 1);
-    open_by(&tables, &identity, Event::Syn).expect("room");
+    let identity = identity(protocol::TCP, 1, 1);
+    open_by(&tables, &identity, Event::SYN).expect("room");
     let row = &tables.conns[0];
     let seen = row.life.load();
-    assert!(!retire(&tables, 0, row, seen + 1, START), "another life");
+    assert!(!retire_at(&tables, 0, row, seen + 1, START), "another life");
     assert_eq!((counts(&tables, 1), index_len(&tables)), ((1, 0), 2));
-    assert!(retire(&tables, 0, row, seen, START));
-    assert!(!retire(&tables, 0, row, seen, START), "a second time");
+    assert!(retire_at(&tables, 0, row, seen, START));
+    assert!(!retire_at(&tables, 0, row, seen, START), "a second time");
     assert_eq!((counts(&tables, 1), index_len(&tables)), ((0, 0), 0));
 }
 
 #[test]
 fn without_a_free_row_none_is_opened() {
     let tables = tables(1);
-    open_by(&tables, &identity(PROTOCOL_TCP, 1, 1), Event::Syn).expect("room for one");
-    assert_eq!(open_by(&tables, &identity(PROTOCOL_TCP, 2, 1), Event::Syn), Err(OpenError::Full));
+    open_by(&tables, &identity(protocol::TCP, 1, 1), Event::SYN).expect("room for one");
+    assert_eq!(open_by(&tables, &identity(protocol::TCP, 2, 1), Event::SYN), Err(OpenError::Full));
     assert_eq!((counts(&tables, 1), index_len(&tables)), ((1, 0), 2));
     // Time and the sweep make room: not at once, as packets may still look at the row, but after its rest.
     sweep(&tables, 1, START + seconds(60));
-    assert_eq!(open_by(&tables, &identity(PROTOCOL_TCP, 2, 1), Event::Syn), Err(OpenError::Full));
+    assert_eq!(open_by(&tables, &identity(protocol::TCP, 2, 1), Event::SYN), Err(OpenError::Full));
     sweep(&tables, 1, START + seconds(61));
-    assert_eq!(open_by(&tables, &identity(PROTOCOL_TCP, 2, 1), Event::Syn), Ok(()));
+    assert_eq!(open_by(&tables, &identity(protocol::TCP, 2, 1), Event::SYN), Ok(()));
 }
 
 #[test]
 fn a_flow_is_opened_once() {
     let tables = tables(2);
-    let identity = identity(PROTOCOL_TCP, 1, 1);
-    open_by(&tables, &identity, Event::Syn).expect("room");
+    let identity = identity(protocol::TCP, 1, 1);
+    open_by(&tables, &identity, Event::SYN).expect("room");
     let again = ConnIdentity { dest: 0, ..identity };
-    assert_eq!(open_by(&tables, &again, Event::Syn), Err(OpenError::Raced));
+    assert_eq!(open_by(&tables, &again, Event::SYN), Err(OpenError::Raced));
     assert_eq!((counts(&tables, 0), counts(&tables, 1), index_len(&tables)), ((0, 0), (1, 0), 2));
     assert_eq!(*tables.free.borrow(), [1], "the row that was not needed is free again");
     assert_eq!(tables.conns[1].life.load(), 0);
 }
 
+/// forwarding.md section 6, bypass: a connection without a destination is one all the same, and counted nowhere.
 #[test]
-fn a_destination_that_is_not_there_opens_nothing() {
+fn a_connection_may_lack_a_destination() {
     let tables = tables(1);
-    assert_eq!(open_by(&tables, &identity(PROTOCOL_TCP, 1, 9), Event::Syn), Err(OpenError::Inconsistent));
+    let identity = identity(protocol::TCP, 1, crate::rows::NO_DEST);
+    assert_eq!(open_by(&tables, &identity, Event::SYN), Ok(()));
+    assert!(is_found(&tables, identity.request_key(), Event::ACK, START));
+    assert_eq!((counts(&tables, 0), counts(&tables, 1)), ((0, 0), (0, 0)));
+    let row = &tables.conns[0];
+    assert!(retire_at(&tables, 0, row, row.life.load(), START));
     assert_eq!(index_len(&tables), 0);
-    assert_eq!(open_by(&tables, &identity(PROTOCOL_TCP, 1, 1), Event::Syn), Ok(()), "the only row is still free");
 }
 
 /// Section 2: of two connections that a reply matches (two services with one real server, a client using one port for
@@ -203,17 +201,16 @@ fn a_destination_that_is_not_there_opens_nothing() {
 #[test]
 fn the_newest_connection_gets_the_replies() {
     let tables = tables(2);
-    let older = identity(PROTOCOL_TCP, 1, 1);
+    let older = identity(protocol::TCP, 1, 1);
     let newer = ConnIdentity { virtual_address: Address::v4([172, 16, 0, 2]), ..older };
-    open_by(&tables, &older, Event::Syn).expect("room");
-    open_by(&tables, &newer, Event::Syn).expect("room");
-    let flow = packet(older.reply_key(), Event::Syn);
-    let found = find(&tables, &flow, &at(&tables, START)).expect("a connection");
+    open_by(&tables, &older, Event::SYN).expect("room");
+    open_by(&tables, &newer, Event::SYN).expect("room");
+    let found = find(&tables, &older.reply_key()).expect("a connection");
     assert_eq!(found.row.identity(), newer);
 
     let row = &tables.conns[0];
-    assert!(retire(&tables, 0, row, row.life.load(), START));
-    assert!(is_found(&tables, older.reply_key(), Event::Ack, START), "the older one's end took the newer one's entry");
-    assert!(is_found(&tables, newer.request_key(), Event::Ack, START));
+    assert!(retire_at(&tables, 0, row, row.life.load(), START));
+    assert!(is_found(&tables, older.reply_key(), Event::ACK, START), "the older one's end took the newer one's entry");
+    assert!(is_found(&tables, newer.request_key(), Event::ACK, START));
     assert_eq!((counts(&tables, 1), index_len(&tables)), ((1, 0), 2));
 }
